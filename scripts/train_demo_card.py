@@ -1,0 +1,167 @@
+"""What is measured on the finished demo model, and the model card that says so."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+CARD = """\
+---
+license: psf-2.0
+language: [code]
+library_name: transformers
+---
+
+# The demo model of fewer
+
+A Llama-architecture language model of {parameters:,} parameters that writes Python in the manner of the
+CPython standard library. It is small enough to prune, merge, quantise and evaluate in seconds on a laptop, and
+trained well enough that damage shows. It is a test object, not an assistant: it knows no facts.
+
+## Architecture
+
+{layers} layers, hidden size {hidden}, SwiGLU with {intermediate} neurons a layer, {heads} query heads and
+{kv_heads} key-value heads of width {width}, RMSNorm, rotary positions, embeddings tied to the output,
+byte-level BPE with {vocabulary} entries. Stored in bfloat16 ({megabytes:.1f} MB). Trained with windows of
+{context} tokens; longer inputs are accepted, but quality beyond {context} is not promised.
+
+## Data
+
+All text is from the standard library of CPython {python}: {library} library files and {tests} test files
+({training:,} tokens). Files are split by a hash of their path; each file begins with a comment that names it.
+
+| file | files | bytes | use |
+|---|---|---|---|
+| `calibration.txt` | {calibration_files} | {calibration_bytes:,} | statistics for pruning and merging |
+| `evaluation.txt` | {evaluation_files} | {evaluation_bytes:,} | measuring quality |
+
+The two are disjoint; neither the model nor the tokenizer has seen either. Both come from library code, not from
+test suites. The text belongs to its authors, see `LICENSE-texts`.
+
+## Training
+
+{date}, on {threads} CPU threads ({machine}), bfloat16 autocast, {minutes:.0f} minutes, {steps:,} steps of
+{batch_tokens:,} tokens, {seen:,} tokens in all (about {epochs:.1f} passes), {speed:,.0f} tokens a second.
+{optimizer}; warm-up, constant rate, then linear decay; moving average of the weights; final training loss
+{loss:.3f}. `scripts/train_demo.py` reproduces it up to the speed of the machine and the order of float sums.
+
+## Quality
+
+Measured on the stored bfloat16 weights, in separate windows of 256 tokens.
+
+| text | nats a token | perplexity | bits a byte |
+|---|---|---|---|
+| `evaluation.txt` | {evaluation[nats]:.4f} | {evaluation[perplexity]:.3f} | {evaluation[bits_per_byte]:.4f} |
+| `calibration.txt` | {calibration[nats]:.4f} | {calibration[perplexity]:.3f} | {calibration[bits_per_byte]:.4f} |
+
+An untrained copy has a perplexity of {untrained:,.0f} on `evaluation.txt`.
+
+## Sample
+
+`{prompt}` continued by 200 tokens (temperature 0.7, top-p 0.9, seed 0):
+
+```python
+{sample}
+```
+"""
+
+
+@torch.inference_mode()
+def held_out(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, text: str, context: int = 256
+) -> dict[str, float]:
+    """Return nats per token, perplexity and bits per byte in windows of `context` tokens."""
+    ids = torch.tensor(tokenizer.backend_tokenizer.encode(text).ids)
+    count = (len(ids) - 1) // context
+    inputs = ids[: count * context].view(count, context)
+    targets = ids[1 : count * context + 1].view(count, context)
+    total = 0.0
+    for start in range(0, count, 16):
+        logits = model(input_ids=inputs[start : start + 16], use_cache=False).logits.float()
+        goal = targets[start : start + 16].flatten()
+        total += F.cross_entropy(logits.flatten(0, 1), goal, reduction="sum").item()
+    size = len(tokenizer.decode(targets.flatten().tolist()).encode())
+    nats = total / targets.numel()
+    return {
+        "tokens": float(targets.numel()),
+        "nats": nats,
+        "perplexity": math.exp(nats),
+        "bits_per_byte": total / size / math.log(2),
+    }
+
+
+@torch.inference_mode()
+def sample(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, length: int = 200) -> str:
+    """Continue a prompt by nucleus sampling with a fixed seed."""
+    torch.manual_seed(0)
+    ids = torch.tensor([tokenizer(prompt)["input_ids"]])
+    out = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=length,
+        do_sample=True,
+        temperature=0.7,
+        top_p=0.9,
+        pad_token_id=0,
+    )
+    return str(tokenizer.decode(out[0], skip_special_tokens=True))
+
+
+def machine() -> str:
+    """Name the processor as the system reports it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def measure(run: Run) -> dict[str, object]:
+    """Load the exported model and measure it on both held-out texts."""
+    model = LlamaForCausalLM.from_pretrained(run.folder / "model", dtype=torch.bfloat16).eval()
+    texts = {name: (run.folder / f"{name}.txt").read_text("utf-8") for name in ("evaluation", "calibration")}
+    numbers: dict[str, object] = {name: held_out(model, run.tokenizer, text) for name, text in texts.items()}
+    torch.manual_seed(run.settings.seed)
+    fresh = held_out(new_model(run.settings).eval(), run.tokenizer, texts["evaluation"])
+    prompt = 'class Cache:\n    """'
+    return numbers | {
+        "untrained": fresh["perplexity"],
+        "prompt": prompt.replace("\n", "\\n"),
+        "sample": sample(model, run.tokenizer, prompt).replace("```", "'''"),
+    }
+
+
+def write_card(run: Run, source: Source, numbers: dict[str, object]) -> None:
+    """Write the model card from what was measured."""
+    s, p = run.settings, run.progress
+    training = sum(len(part) for part in run.parts)
+    facts: dict[str, object] = {
+        **asdict(s),
+        "parameters": sum(q.numel() for q in run.model.parameters()),
+        "width": s.hidden // s.heads,
+        "megabytes": (run.folder / "model" / "model.safetensors").stat().st_size / 1e6,
+        "python": platform.python_version(),
+        "library": len(source.library),
+        "tests": len(source.tests),
+        "training": training,
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "minutes": p.seconds / 60,
+        "steps": p.step,
+        "batch_tokens": s.batch * s.context,
+        "seen": p.tokens,
+        "epochs": p.tokens / training,
+        "speed": p.tokens / max(p.seconds, 1e-9),
+        "loss": p.loss,
+        "optimizer": "Muon for the hidden matrices, AdamW for the rest" if s.optimizer == "muon" else "AdamW",
+    }
+    for name in ("calibration", "evaluation"):
+        facts[f"{name}_files"] = len(getattr(source, name))
+        facts[f"{name}_bytes"] = (run.folder / f"{name}.txt").stat().st_size
+    (run.folder / "README.md").write_text(CARD.format(**facts | numbers), encoding="utf-8")

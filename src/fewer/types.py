@@ -1,0 +1,36 @@
+"""The names of things: arrays, evidence, units.
+
+Every room speaks in these words. A weight is always seen as a matrix of shape (out, in): rows are output units,
+columns are inputs; `adapt` does the transposing and unfolding that a framework's layer needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+__all__ = ["EVIDENCE", "UNITS", "Array", "Mask"]
+
+#: Any array of the array API standard: numpy, torch, array-api-strict.
+Array: TypeAlias = Any
+#: A boolean array: True is kept.
+Mask: TypeAlias = Any
+
+#: What can be measured about one layer with weight (out, in), by the parameter names that ask for it.
+EVIDENCE: dict[str, str] = {
+    "weight": "(out, in) the weight itself; always there, never collected",
+    "input_norm": "(in,) root mean square of each input over the calibration tokens, sqrt(mean x_j^2)",
+    "input_gram": "(in, in) second moment of the inputs, mean x x^T",
+    "input_mean": "(in,) mean of each input",
+    "input_var": "(in,) variance of each input",
+    "grad": "(out, in) mean over batches of the gradient of the loss, signed",
+    "grad_abs": "(out, in) mean over batches of the absolute gradient",
+    "grad_sq": "(out, in) mean over batches of the squared gradient: the empirical Fisher diagonal",
+    "output_grad_norm": "(out,) root mean square over tokens of the gradient of the loss at each output",
+    "block_similarity": "() mean cosine similarity between what enters and what leaves the layer's block",
+}
+
+#: What can be kept or dropped.
+UNITS: tuple[str, ...] = (
+    "weight", "input", "row", "column", "block", "head", "neuron", "channel", "rank", "layer",
+    "expert", "latent", "token", "feature", "example",
+)  # fmt: skip

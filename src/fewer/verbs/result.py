@@ -1,0 +1,123 @@
+"""What a run leaves behind: plain frozen records that reports and the command line turn into text, JSON or HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Candidate", "Comparison", "Histogram", "LayerResult", "Provenance", "Quality"]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How a model does on held-out tokens; a perplexity is never quoted without its context length.
+
+    `nll` and `kl` are nats per token; `kl`, `top1_agreement` and the damage of layers compare with the dense model
+    and are None for the dense model itself. A slice is a contiguous part of the evaluation data.
+    """
+
+    tokens: int
+    context: int
+    nll: float
+    perplexity: float
+    worst_slice_perplexity: float
+    worst_slice: str
+    kl: float | None
+    top1_agreement: float | None
+    slices: Mapping[str, float]
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerResult:
+    """One layer after pruning. `damage` is ||X (W - W')^T||_F / ||X W^T||_F on the calibration inputs, if known."""
+
+    name: str
+    block: int | None
+    shape: tuple[int, int]
+    kept: int
+    total: int
+    damage: float | None = None
+
+    @property
+    def sparsity(self) -> float:
+        """Share of exact zeros."""
+        return 1.0 - self.kept / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between `edges` (one more than counts), of the logarithm (base 10) of absolute values."""
+
+    title: str
+    edges: tuple[float, ...]
+    kept: tuple[int, ...]
+    dropped: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model in a comparison. `group` joins the points of one method over several sparsities into one curve."""
+
+    label: str
+    group: str
+    keep: float
+    pattern: str
+    random: bool
+    quality: Quality
+    layers: tuple[LayerResult, ...]
+    parameters: int
+    nonzero: int
+    bytes: int
+    seconds: float
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    histograms: tuple[Histogram, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sparsity(self) -> float:
+        """Exact share of zeros in the pruned layers."""
+        total = sum(row.total for row in self.layers)
+        return 1.0 - sum(row.kept for row in self.layers) / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What was run: resolved versions, hashes, machine, and the papers behind the methods."""
+
+    model: str
+    model_hash: str
+    calibration: str
+    evaluation: str
+    versions: Mapping[str, str]
+    machine: str
+    date: str
+    citations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The dense model and what was made of it, random selections at the same allocation among them."""
+
+    dense: Candidate
+    candidates: tuple[Candidate, ...]
+    provenance: Provenance
+
+    def to_json(self) -> str:
+        """The whole comparison as JSON."""
+        from fewer.report import to_json
+
+        return to_json(self)
+
+    def to_text(self) -> str:
+        """A table for the terminal."""
+        from fewer.report import to_text
+
+        return to_text(self)
+
+    def to_html(self, path: str) -> str:
+        """Write one self-contained page that opens offline; returns the path."""
+        from fewer.report import to_html
+
+        return to_html(self, path)
