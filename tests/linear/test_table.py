@@ -1,0 +1,101 @@
+"""Untidy files: what is stated in `fewer.linear.table` happens."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fewer.linear.table import read_table
+from fewer.method import FewerError
+
+
+def write(tmp_path, text, name="t.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+TIDY = "x,colour,y\n1,red,2\n2,blue,3\n3,red,5\n"
+
+
+def test_categories_become_one_group_of_indicator_columns(tmp_path):
+    table = read_table(write(tmp_path, TIDY), "y")
+    assert table.names == ("x", "colour=blue", "colour=red")
+    assert table.groups.tolist() == [0, 1, 1]
+    np.testing.assert_array_equal(table.X, [[1, 0, 1], [2, 1, 0], [3, 0, 1]])
+    np.testing.assert_array_equal(table.y, [2, 3, 5])
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather", "arrow"])
+def test_every_format_gives_the_same_table(tmp_path, suffix):
+    csv = read_table(write(tmp_path, TIDY), "y")
+    frame = pd.read_csv(tmp_path / "t.csv")
+    path = tmp_path / f"t.{suffix}"
+    frame.to_parquet(path) if suffix == "parquet" else frame.to_feather(path)
+    other = read_table(path, "y")
+    assert other.names == csv.names
+    np.testing.assert_array_equal(other.X, csv.X)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("x,y\n1,2\n,3\n4,5\n", {}, r"missing values in 'x' \(1\)"),
+        ("x,y\n1,2\n2,\n4,5\n", {}, "target 'y' has 1 missing"),
+        ("x,y\n1,2\ninf,3\n", {}, "column 'x' is infinite in row 2"),
+        ("x,y\n1,2\n2,inf\n", {}, "target 'y' is not finite in row 2"),
+        ("x,y\n1,2\n2,3\n3,4\noops,5\n", {}, "row 4 holds 'oops'"),
+        ("x,y\n1,2\n", {}, r"1 usable row\(s\)"),
+        ("x,y\n1,2\n2,2\n", {}, "constant"),
+        ("x,y\n1,a\n2,a\n", {"family": "binomial"}, "one class only"),
+        ("x,y\n1,a\n2,b\n3,c\n", {"family": "binomial"}, "3 classes"),
+        ("x,y\n1,a\n2,b\n", {}, "not a number"),
+        ("x,y\n1,-1\n2,3\n", {"family": "poisson"}, r"negative counts \(row 1\)"),
+        ("x,y\n1,1\n2,3\n", {"family": "cox"}, "two columns"),
+        ("x,y\n1,1\n2,3\n", {"family": "gausian"}, "did you mean 'gaussian'"),
+        ("x,y\n1,1\n2,3\n", {"drop": ["z"]}, "no column 'z'"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_the_place(tmp_path, text, options, message):
+    with pytest.raises(FewerError, match=message) as caught:
+        read_table(write(tmp_path, text), "y", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_values_are_filled_or_dropped_on_request(tmp_path):
+    path = write(tmp_path, "x,c,y\n1,a,2\n,b,3\n3,,5\n")
+    filled = read_table(path, "y", missing="mean")
+    np.testing.assert_array_equal(filled.X[:, 0], [1, 2, 3])
+    assert "c=(missing)" in filled.names
+    assert len(filled.notes) == 2
+    assert read_table(path.with_name("t.csv"), "x", missing="drop", drop=["c"]).X.shape == (2, 1)
+
+
+def test_constant_and_duplicated_columns_are_noted(tmp_path):
+    table = read_table(write(tmp_path, "a,b,c,y\n1,1,7,2\n2,2,7,3\n"), "y")
+    assert any("'b' equals 'a'" in note for note in table.notes)
+    assert any("constant" in note and "c" in note for note in table.notes)
+
+
+def test_an_identifier_column_is_refused(tmp_path):
+    rows = "".join(f"id{i},{i}\n" for i in range(60))
+    with pytest.raises(FewerError, match="60 levels in 60 rows"):
+        read_table(write(tmp_path, "id,y\n" + rows), "y")
+
+
+def test_survival_target_has_time_and_event(tmp_path):
+    table = read_table(write(tmp_path, "x,t,d\n1,5,1\n2,3,0\n"), "t,d", family="cox")
+    assert table.names == ("x",)
+    assert table.event.tolist() == [1, 0]
+
+
+def test_ordinal_levels_keep_the_given_order(tmp_path):
+    path = write(tmp_path, "x,y\n1,low\n2,high\n3,mid\n")
+    table = read_table(path, "y", family="ordinal", levels=["low", "mid", "high"])
+    assert table.classes == ("low", "mid", "high")
+    assert table.y.tolist() == [0, 2, 1]
+
+
+def test_sparse_files_stay_sparse(tmp_path):
+    table = read_table(write(tmp_path, "1 1:2 1000000:3\n2 5:1\n", "t.svmlight"), "target")
+    assert table.X.shape == (2, 1_000_000)
+    assert table.X.nnz == 3
