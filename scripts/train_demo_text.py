@@ -28,6 +28,7 @@ class Source:
     tests: list[str] = field(default_factory=list)
     evaluation: list[str] = field(default_factory=list)
     calibration: list[str] = field(default_factory=list)
+    copied: dict[str, float] = field(default_factory=dict)
 
 
 def standard_library() -> Iterator[tuple[str, str]]:
@@ -76,6 +77,30 @@ def read_source(held_out_bytes: int) -> Source:
                 size += length
     for name, text in files.items():
         (source.tests if is_test(name) else source.library).append(text)
+    return without_copies(source)
+
+
+def passages(text: str, height: int = 8) -> list[int]:
+    """Return a hash of each run of `height` lines, not counting empty lines and indentation."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return [hash(tuple(lines[start : start + height])) for start in range(len(lines) - height + 1)]
+
+
+def copied_share(text: str, known: set[int]) -> float:
+    """Return the share of the passages of a text that stand in `known`."""
+    found = passages(text)
+    return sum(passage in known for passage in found) / max(1, len(found))
+
+
+def without_copies(source: Source, limit: float = 0.1) -> Source:
+    """Leave out held-out files that are in good part copies of training files."""
+    known = {passage for text in source.library + source.tests for passage in passages(text)}
+    for part in (source.evaluation, source.calibration):
+        part[:] = [text for text in part if copied_share(text, known) <= limit]
+    source.copied = {
+        "evaluation": copied_share("\n".join(source.evaluation), known),
+        "calibration": copied_share("\n".join(source.calibration), known),
+    }
     return source
 
 
@@ -85,16 +110,13 @@ def write_texts(source: Source, folder: Path) -> None:
     (folder / "evaluation.txt").write_text("\n".join(source.evaluation), encoding="utf-8", newline="\n")
 
 
-# ----------------------------------------------------------------------------------- tokenizer
-
-
-def train_tokenizer(source: Source, settings: Settings) -> PreTrainedTokenizerFast:
+def train_tokenizer(source: Source, vocabulary: int, positions: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE on the training files; it reproduces any text exactly."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocabulary,
+        vocab_size=vocabulary,
         special_tokens=[END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -106,11 +128,27 @@ def train_tokenizer(source: Source, settings: Settings) -> PreTrainedTokenizerFa
         eos_token=END,
         pad_token=END,
         clean_up_tokenization_spaces=False,
-        model_max_length=settings.positions,
+        model_max_length=positions,
     )
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, documents: list[str]) -> np.ndarray:
+def encode(tokenizer: PreTrainedTokenizerFast, documents: list[str]) -> NDArray[np.uint16]:
     """Return one uint16 array: each document is preceded by the end-of-text token."""
     rows = tokenizer.backend_tokenizer.encode_batch(documents)
     return np.concatenate([np.asarray([0, *row.ids], dtype=np.uint16) for row in rows])
+
+
+def draw_windows(
+    parts: tuple[NDArray[np.uint16], NDArray[np.uint16]],
+    count: int,
+    width: int,
+    library_share: float,
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Draw `count` random windows, `library_share` of them from library code and the rest from tests."""
+    rows = []
+    for _ in range(count):
+        part = parts[0] if generator.random() < library_share else parts[1]
+        start = int(generator.integers(0, len(part) - width))
+        rows.append(part[start : start + width])
+    return np.stack(rows).astype(np.int64)

@@ -8,17 +8,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fewer.method import FewerError, catalogue, find
+    from fewer.method import FewerError, Paper, catalogue, find
+    from fewer.recipe import Recipe, load_recipe
+    from fewer.verbs._inputs import load, text
+    from fewer.verbs.compare import compare, race
+    from fewer.verbs.evaluate import evaluate
+    from fewer.verbs.prune import plan_for, prune, run
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "FewerError": "fewer.method",
+    "Paper": "fewer.method",
+    "Recipe": "fewer.recipe",
     "catalogue": "fewer.method",
+    "compare": "fewer.verbs.compare",
+    "evaluate": "fewer.verbs.evaluate",
     "find": "fewer.method",
+    "load": "fewer.verbs._inputs",
+    "load_recipe": "fewer.recipe",
+    "plan_for": "fewer.verbs.prune",
+    "prune": "fewer.verbs.prune",
+    "race": "fewer.verbs.compare",
+    "run": "fewer.verbs.prune",
+    "text": "fewer.verbs._inputs",
 }
 
-__all__ = ["FewerError", "catalogue", "find"]
+__all__ = [
+    "FewerError",
+    "Paper",
+    "Recipe",
+    "catalogue",
+    "compare",
+    "evaluate",
+    "find",
+    "load",
+    "load_recipe",
+    "plan_for",
+    "prune",
+    "race",
+    "run",
+    "text",
+]
 
 
 def __getattr__(name: str) -> Any:

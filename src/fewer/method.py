@@ -62,6 +62,7 @@ class Method:
     unit: str
     status: Status
     note: str
+    within: str = ""
 
     @property
     def family(self) -> str:
@@ -115,6 +116,7 @@ def method(
     unit: str = "",
     status: Status = "exact",
     note: str = "",
+    within: str = "",
 ) -> Callable[[F], F]:
     """Register a function or class under `(kind, name)` and return it unchanged.
 
@@ -126,6 +128,7 @@ def method(
         unit: what one value stands for (weight, row, channel, layer, ...).
         status: `exact` (the paper's rule, element for element), `variant` (a stated difference), `ours`.
         note: the stated difference, or what was checked against what.
+        within: who competes with whom by the paper's own habit (a score); empty stands for the layer.
 
     Raises:
         FewerError: the name is not lower-case words, or is already taken (both places are named).
@@ -141,7 +144,7 @@ def method(
         ):
             places = f"{old.target.__module__}.{old.target.__qualname__} and {target.__module__}.{target.__qualname__}"
             raise FewerError(f"{kind} '{name}' is registered twice: {places}")
-        _entries[kind, name] = Method(kind, name, target, tuple(papers), formula, unit, status, note)
+        _entries[kind, name] = Method(kind, name, target, tuple(papers), formula, unit, status, note, within)
         return target
 
     return register

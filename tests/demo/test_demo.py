@@ -61,7 +61,9 @@ def nats(torch, model, batch) -> float:
 
 
 def test_import_is_light():
-    code = "import sys, fewer.demo; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
+    code = (
+        "import sys, fewer.demo; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

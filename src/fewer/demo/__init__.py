@@ -1,8 +1,8 @@
 """The small model and the two texts that ship with fewer.
 
 A five-million-parameter Llama-architecture language model, trained on the source of the CPython standard
-library, and two texts that it has never seen: one to gather statistics on, one to measure quality on. The model
-card beside this file (``README.md``) says how it was made and how good it is.
+library, and two texts that it has never seen: one to gather statistics on, one to measure quality on. The
+model card beside this file (``README.md``) says how it was made and how good it is.
 
 This module imports nothing heavy; it only says where the files are.
 """

@@ -14,7 +14,8 @@ class Quality:
     """How a model does on held-out tokens; a perplexity is never quoted without its context length.
 
     `nll` and `kl` are nats per token; `kl`, `top1_agreement` and the damage of layers compare with the dense model
-    and are None for the dense model itself. A slice is a contiguous part of the evaluation data.
+    and are None for the dense model itself. A slice is a contiguous part of the evaluation data. For a module that
+    is not a language model, `nll` and the perplexities are NaN and `output_error` is ||f' - f||_F / ||f||_F.
     """
 
     tokens: int
@@ -27,6 +28,7 @@ class Quality:
     top1_agreement: float | None
     slices: Mapping[str, float]
     data: str
+    output_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

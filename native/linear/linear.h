@@ -1,0 +1,9 @@
+/* What the linear room gives to the extension's table. */
+#ifndef FEWER_LINEAR_H
+#define FEWER_LINEAR_H
+#include "../module.h"
+
+PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *fewer_csc_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *fewer_csc_tdot(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+#endif

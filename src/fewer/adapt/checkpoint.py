@@ -1,0 +1,221 @@
+"""Checkpoints in and out: safetensors only, no code from the model, every fault one line naming the file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewer.adapt.blocks import candidates_of, find_blocks
+from fewer.adapt.opened import Opened, Outline, kind_of, tensors_of
+from fewer.adapt.output import copy_beside, whole, write_extras
+from fewer.adapt.shards import Shards, all_finite, read_json
+from fewer.method import FewerError
+
+__all__ = ["model_class", "model_path", "open_directory", "quiet", "read", "read_config", "read_outline", "save"]
+
+
+def model_path(source: str | Path) -> Path:
+    """The directory a source means; "demo" is the model that ships with fewer.
+
+    Raises:
+        FewerError: no such directory.
+    """
+    if str(source) == "demo":
+        from fewer import demo
+
+        return demo.model_path()
+    path = Path(source)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise FewerError(f"model '{source}' {what}: give a checkpoint directory or 'demo'")
+    return path
+
+
+def read_config(path: Path) -> Any:
+    """The transformers configuration of a directory.
+
+    Raises:
+        FewerError: no config.json, a model that needs its own code, or an unknown architecture.
+    """
+    raw = read_json(path / "config.json")
+    if "auto_map" in raw:
+        raise FewerError(
+            f"'{path / 'config.json'}' asks for code of its own (auto_map), which fewer never runs; if transformers "
+            "has the architecture built in, remove auto_map"
+        )
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise FewerError(f"'{path / 'config.json'}' is not a model configuration: {_first_line(error)}") from None
+
+
+def model_class(config: Any, path: Path) -> Any:
+    """The class that `config.json` names, from transformers alone.
+
+    Raises:
+        FewerError: transformers has no such class.
+    """
+    import transformers
+
+    named = list(getattr(config, "architectures", None) or [])
+    for name in named:
+        found = getattr(transformers, name, None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+            return found
+    if named:
+        raise FewerError(f"'{path / 'config.json'}' names the model class '{named[0]}', which transformers does not have")
+    causal = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    return causal[type(config)] if type(config) in causal else transformers.MODEL_MAPPING[type(config)]
+
+
+def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
+    """Load a checkpoint directory into memory, checked first."""
+    config = read_config(path)
+    shards = Shards.scan(path)
+    kind = model_class(config, path)
+    try:
+        with quiet():
+            model, report = kind.from_pretrained(
+                path, config=config, dtype=dtype or "auto", local_files_only=True, use_safetensors=True,
+                output_loading_info=True,
+            )  # fmt: skip
+    except FewerError:
+        raise
+    except Exception as error:
+        raise FewerError(f"cannot load '{path}' as {kind.__name__}: {_first_line(error)}") from None
+    missing = sorted(report["missing_keys"]) + [str(entry) for entry in report["mismatched_keys"]]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise FewerError(f"'{path}' does not fit {kind.__name__}: tensor {missing[0]}{more} missing or of another shape")
+    for name, value in tensors_of(model).items():
+        if value.is_floating_point() and not all_finite(value):
+            file = shards.tensors[name].file if name in shards.tensors else "its checkpoint"
+            raise FewerError(f"'{path / file}': tensor '{name}' holds NaN or infinity")
+    model.eval()
+    return Opened(model, path)
+
+
+def read_outline(source: str | Path) -> Outline:
+    """Names, shapes, types and blocks from the configuration and the headers; no weight is read."""
+    path = model_path(source)
+    config = read_config(path)
+    shards = Shards.scan(path)
+    kind = model_class(config, path)
+    with quiet(), torch.device("meta"):
+        module = kind(config)
+    blocks = find_blocks(module)
+    layers = candidates_of(module, blocks)
+    common = _common_dtype(shards)
+    dtypes = {}
+    for layer in layers:
+        stored = shards.tensors.get(f"{layer.name}.{layer.parameter}")
+        dtypes[layer.name] = common if stored is None else stored.dtype
+    return Outline.of(layers, blocks, kind_of(module), path, dtypes)
+
+
+def read_tokenizer(path: Path | None) -> Any:
+    """The tokenizer in a directory.
+
+    Raises:
+        FewerError: there is none, or it needs its own code.
+    """
+    if path is None:
+        raise FewerError("this model has no directory, so no tokenizer: give token ids instead of text")
+    settings = path / "tokenizer_config.json"
+    if settings.is_file() and "auto_map" in read_json(settings):
+        raise FewerError(f"'{settings}' asks for code of its own (auto_map), which fewer never runs")
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise FewerError(f"'{path}' has no tokenizer that can be loaded: {_first_line(error)}") from None
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors directory by name, checked (for a plain module's `load_state_dict`)."""
+    shards = Shards.scan(Path(path))
+    return {name: shards.read(name) for name in shards.tensors}
+
+
+def save(
+    model: Opened | nn.Module,
+    out: str | Path,
+    *,
+    extras: Mapping[str, str] | None = None,
+    mark: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a model directory whole or not at all: weights, configuration, tokenizer, extras and our mark.
+
+    A transformers model reloads with plain `from_pretrained`; a plain module's weights with `read` and
+    `load_state_dict`. Tied weights are stored once.
+
+    Args:
+        model: what `open` returned (its tokenizer files are copied), or a module.
+        out: the directory; it must not exist, be empty, or be one that fewer wrote.
+        extras: more text files to put in, by plain file name.
+        mark: what to say in `fewer.json` (recipe, versions).
+
+    Raises:
+        FewerError: `out` is not ours, a weight is not finite, or no space is left.
+    """
+    opened = model if isinstance(model, Opened) else Opened(model)
+    module, target = opened.module, Path(out)
+    state = tensors_of(module)
+    for name, value in state.items():
+        if value.is_floating_point() and not all_finite(value.detach()):
+            raise FewerError(f"refusing to save: tensor '{name}' holds NaN or infinity")
+    from fewer import __version__
+
+    with whole(target, sum(value.nbytes for value in state.values())) as partial:
+        if hasattr(module, "save_pretrained"):
+            with quiet():
+                module.save_pretrained(partial)
+        else:
+            _save_plain(module, partial)
+        copy_beside(opened.path, partial)
+        write_extras(partial, extras or {}, {"fewer": __version__, **(mark or {})})
+    return target
+
+
+def _save_plain(module: nn.Module, partial: Path) -> None:
+    from safetensors.torch import save_model
+
+    save_model(module, str(partial / "model.safetensors"))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from printing progress bars and advice while it works for us."""
+    from transformers.utils import logging as voices
+
+    bars, level = voices.is_progress_bar_enabled(), voices.get_verbosity()
+    voices.disable_progress_bar()
+    voices.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        voices.set_verbosity(level)
+        if bars:
+            voices.enable_progress_bar()
+
+
+def _common_dtype(shards: Shards) -> torch.dtype:
+    sizes: dict[torch.dtype, int] = {}
+    for stored in shards.tensors.values():
+        sizes[stored.dtype] = sizes.get(stored.dtype, 0) + stored.bytes
+    return max(sizes, key=lambda dtype: sizes[dtype])
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,207 @@
+"""Calibration and evaluation data: batches of tensors, from a text file, from tokens, or from any iterable.
+
+A tokenizer is needed for text only. Batches are kept in memory (token ids are small) and carry a hash of their
+content, so that stored evidence can say what it was measured on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fewer.method import FewerError
+
+__all__ = ["Batches", "batches", "text", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Batches of named tensors; iterate over it, or index it.
+
+    `tokens` counts the tokens that are not padding (samples, for data that is not tokens), `length` is the longest
+    sequence, `hash` identifies the content, `source` says in words where it comes from.
+    """
+
+    items: tuple[dict[str, Tensor], ...]
+    source: str
+    tokens: int
+    length: int
+    hash: str
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.items[index]
+
+    @property
+    def samples(self) -> int:
+        """Number of samples (sequences, images) in all batches."""
+        return sum(_rows(item) for item in self.items)
+
+    def part(self, index: int, count: int) -> Batches:
+        """Every `count`-th batch from `index` on: the share of one of `count` processes.
+
+        >>> whole = batches(torch.arange(32).reshape(8, 4), batch=2)
+        >>> [len(whole.part(i, 3)) for i in range(3)]
+        [2, 1, 1]
+        """
+        return _assemble(self.items[index::count], f"{self.source} (part {index + 1} of {count})")
+
+    def singles(self) -> Iterator[dict[str, Tensor]]:
+        """One sample at a time, for statistics that are defined per sample."""
+        for item in self.items:
+            for row in range(_rows(item)):
+                yield {key: value[row : row + 1] for key, value in item.items()}
+
+
+def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: str = "batches") -> Batches:
+    """Make batches of a token tensor, a tensor of inputs, or any iterable of batches.
+
+    Integer tensors of one or two dimensions are token ids (samples, length); any other tensor is model input, one
+    sample a row. An iterable may hold mappings of tensors (used as they are), tensors, lists of token ids, or
+    (inputs, labels) pairs; each item is one batch. A one-shot iterable is read to its end.
+
+    Args:
+        data: the tensors.
+        batch: samples per batch when one tensor is given.
+        source: what reports say about where the data comes from.
+
+    Raises:
+        FewerError: no data, or an item that is none of these.
+
+    >>> batches(torch.zeros(5, 16, dtype=torch.long), batch=2).tokens
+    80
+    """
+    if isinstance(data, Batches):
+        return data
+    if isinstance(data, Mapping):
+        data = [data]
+    if isinstance(data, Tensor):
+        name = _input_name(data)
+        rows = data[None] if name == "input_ids" and data.ndim == 1 else data
+        return _assemble([{name: part} for part in rows.split(batch)] if rows.numel() else [], source)
+    try:
+        entries = list(data)
+    except TypeError:
+        raise FewerError(f"data must be a tensor or an iterable of batches, not {type(data).__name__}") from None
+    return _assemble([_entry(entry, index) for index, entry in enumerate(entries)], source)
+
+
+def text(
+    path: str | Path,
+    model: Any,
+    *,
+    samples: int | None = 128,
+    length: int = 256,
+    seed: int = 0,
+    batch: int = 8,
+) -> Batches:
+    """Windows of a text file, as token ids of the model's own tokenizer (no special tokens are added).
+
+    The text is cut into consecutive windows of `length` tokens; `samples` of them are drawn without repetition in
+    an order fixed by `seed` (from random starts instead, when the text has fewer). With `samples=None` all windows
+    come in order, as an evaluation needs them.
+
+    Args:
+        path: a UTF-8 file; "demo" is the calibration text that ships with fewer, "demo:evaluation" the other one.
+        model: an `Opened` model, or a tokenizer.
+        samples: number of windows; None for all.
+        length: tokens per window.
+        seed: fixes the draw.
+        batch: windows per batch.
+
+    Raises:
+        FewerError: no such file, not UTF-8, no tokenizer, or a text shorter than one window.
+    """
+    if length < 2:
+        raise FewerError(f"length must be at least 2 tokens, not {length}")
+    if samples is not None and samples < 1:
+        raise FewerError(f"samples must be at least 1, not {samples}")
+    ids = torch.tensor(tokens(path, model), dtype=torch.long)
+    if len(ids) < length:
+        raise FewerError(f"'{path}' has {len(ids)} tokens: too short for one window of {length}; shorten the length")
+    windows = len(ids) // length
+    draw = torch.Generator().manual_seed(seed)
+    if samples is None:
+        starts = torch.arange(windows) * length
+    elif windows >= samples:
+        starts = torch.randperm(windows, generator=draw)[:samples] * length
+    else:
+        starts = torch.randint(0, len(ids) - length + 1, (samples,), generator=draw)
+    rows = torch.stack([ids[start : start + length] for start in starts.tolist()])
+    label = f"{path}: {len(rows)} windows of {length} tokens" + ("" if samples is None else f", seed {seed}")
+    return batches(rows, batch=batch, source=label)
+
+
+def tokens(path: str | Path, model: Any) -> list[int]:
+    """The token ids of a whole text file; see `text` for the arguments and errors."""
+    place = _text_path(path)
+    try:
+        content = place.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise FewerError(f"'{path}' is not a UTF-8 text file") from None
+    except OSError as error:
+        raise FewerError(f"cannot read the text '{path}': {error.strerror}") from None
+    tokenizer: Callable[..., Any] = model.tokenizer() if hasattr(model, "hash") else model
+    ids = tokenizer(content, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    return list(ids)
+
+
+def _text_path(path: str | Path) -> Path:
+    if str(path) not in ("demo", "demo:calibration", "demo:evaluation"):
+        return Path(path)
+    from fewer import demo
+
+    return demo.evaluation_path() if str(path) == "demo:evaluation" else demo.calibration_path()
+
+
+def _input_name(value: Tensor) -> str:
+    return "input_ids" if value.ndim <= 2 and not value.is_floating_point() else "inputs"
+
+
+def _entry(entry: Any, index: int) -> dict[str, Tensor]:
+    """One item of an iterable, as a mapping of tensors."""
+    if isinstance(entry, Mapping):
+        named = {str(key): value for key, value in entry.items() if isinstance(value, Tensor)}
+        if named:
+            return named
+    elif isinstance(entry, Tensor):
+        name = _input_name(entry)
+        return {name: entry[None] if name == "input_ids" and entry.ndim == 1 else entry}
+    elif isinstance(entry, Sequence) and len(entry) == 2 and all(isinstance(part, Tensor) for part in entry):
+        return {_input_name(entry[0]): entry[0], "labels": entry[1]}
+    elif isinstance(entry, Sequence) and entry and all(isinstance(part, int) for part in entry):
+        return {"input_ids": torch.tensor([list(entry)])}
+    kind = type(entry).__name__
+    raise FewerError(f"batch {index} of the data is a {kind}: expected a tensor, a mapping or (inputs, labels)")
+
+
+def _rows(item: Mapping[str, Tensor]) -> int:
+    return int(next(iter(item.values())).shape[0])
+
+
+def _assemble(items: Iterable[dict[str, Tensor]], source: str) -> Batches:
+    kept = tuple(items)
+    if not kept or any(not value.numel() for item in kept for value in item.values()):
+        raise FewerError(f"no data: {source} holds {'an empty batch' if kept else 'no batch'}")
+    digest = hashlib.sha256()
+    count = longest = 0
+    for item in kept:
+        ids, mask = item.get("input_ids"), item.get("attention_mask")
+        count += int(mask.bool().sum()) if mask is not None else (_rows(item) if ids is None else ids.numel())
+        longest = max(longest, 1 if ids is None else int(ids.shape[-1]))
+        for key in sorted(item):
+            value = item[key].detach().cpu().contiguous()
+            digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}:".encode())
+            digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return Batches(kept, source, count, longest, digest.hexdigest())

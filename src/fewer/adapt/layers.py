@@ -1,0 +1,215 @@
+"""Layers: every weight that multiplies an input, seen as a matrix (out, in).
+
+This is the only place that knows how a framework stores such a weight: `nn.Linear` as (out, in), GPT-2's `Conv1D`
+transposed, `nn.Conv2d` as (out, in/groups, height, width), fused experts as one three-dimensional parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fewer.method import FewerError, nearest
+
+__all__ = ["Layer", "is_linear", "layers_of", "select_layers"]
+
+
+class Layer:
+    """One weight matrix (out, in) of a model, however the framework stores it.
+
+    `name` is the dotted module path; a slice of a fused expert parameter is `path.to.param[3]`, a group of a grouped
+    convolution `path.to.conv[1]`. `kind` is linear, conv1d, conv2d, expert or embedding. `block` is the index of the
+    block that holds it, or None. `default` tells whether it is pruned when nobody names it.
+    """
+
+    __slots__ = ("block", "default", "dtype", "fetch", "index", "kind", "module", "name", "parameter", "shape")
+
+    def __init__(
+        self, name: str, kind: str, module: nn.Module, parameter: str, shape: tuple[int, int], index: int | None
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.module = module
+        self.parameter = parameter
+        self.shape = shape
+        self.index = index
+        self.block: int | None = None
+        self.default = True
+        self.dtype: torch.dtype = self.tensor().dtype
+        #: Reads the whole parameter from a checkpoint while the module holds only its shape (streaming).
+        self.fetch: Callable[[], Tensor] | None = None
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name!r}, {self.kind}, shape={self.shape}, block={self.block})"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the dense weight takes."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def tensor(self) -> Tensor:
+        """The stored parameter, all slices of it, in the framework's own shape."""
+        value = getattr(self.module, self.parameter)
+        if not isinstance(value, Tensor):
+            raise FewerError(f"layer '{self.name}': its {self.parameter} is not a tensor")
+        return value
+
+    def matrix(self, stored: Tensor) -> Tensor:
+        """This layer's (out, in) part of a tensor stored like its parameter (the weight, or its gradient)."""
+        if self.kind == "conv1d":
+            return stored.T
+        if self.kind == "conv2d":
+            rows = self.shape[0]
+            first = (self.index or 0) * rows
+            return stored[first : first + rows].reshape(self.shape)
+        if self.kind == "expert":
+            part = stored[self.index]
+            return part.T if self.transposed else part
+        return stored
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the framework stores (in, out)."""
+        return self.kind == "conv1d" or (self.kind == "expert" and bool(getattr(self.module, "is_transposed", False)))
+
+    def read(self) -> Tensor:
+        """A copy of the weight as a contiguous matrix (out, in), in the stored dtype."""
+        stored = self.tensor()
+        if stored.device.type == "meta":
+            if self.fetch is None:
+                raise FewerError(f"layer '{self.name}' holds no weight (it is on the meta device)")
+            stored = self.fetch()
+        return self.matrix(stored.detach()).clone(memory_format=torch.contiguous_format)
+
+    def write(self, value: Tensor) -> None:
+        """Put a matrix (out, in) back in place, converted to the stored dtype.
+
+        Raises:
+            FewerError: wrong shape, or NaN or infinity in it; nothing is written then.
+        """
+        if tuple(value.shape) != self.shape:
+            raise FewerError(f"layer '{self.name}' has shape {self.shape}; got a weight of shape {tuple(value.shape)}")
+        stored = self.tensor()
+        if stored.device.type == "meta":
+            raise FewerError(f"layer '{self.name}' cannot be written: its block is not loaded")
+        value = value.to(device=stored.device, dtype=stored.dtype)
+        if not bool(torch.isfinite(value).all()):
+            raise FewerError(f"layer '{self.name}': refusing to write NaN or infinity into its weight")
+        with torch.no_grad():
+            self._place(stored, value)
+
+    def _place(self, stored: Tensor, value: Tensor) -> None:
+        if self.kind == "conv2d":
+            rows = self.shape[0]
+            first = (self.index or 0) * rows
+            stored[first : first + rows].copy_(value.reshape(rows, *stored.shape[1:]))
+        else:
+            self.matrix(stored).copy_(value)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def default(self) -> bool: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def select_layers(layers: Iterable[N], only: Sequence[str] = (), skip: Sequence[str] = ()) -> tuple[N, ...]:
+    """The layers whose names match a glob of `only` (all default ones when it is empty) and none of `skip`.
+
+    A layer that is left alone by default (output head, router, embedding, anything outside the blocks) is taken
+    only when a pattern names it: one whose last dotted part is more than a bare `*`, such as `lm_head` or
+    `*.mlp.gate`. `*` and `model.layers.0.*` never reach it.
+
+    Args:
+        layers: what to choose from, `Opened.candidates` or `Outline.candidates`.
+        only: globs over layer names; `*` crosses dots.
+        skip: globs of layers to leave out.
+
+    Raises:
+        FewerError: a pattern that matches no layer.
+    """
+    pool = tuple(layers)
+    for pattern in (*only, *skip):
+        if not any(_match(layer.name, pattern) for layer in pool):
+            hint = nearest(pattern, [layer.name for layer in pool])
+            raise FewerError(f"no layer matches '{pattern}'{hint}; `fewer plan` lists the names")
+    return tuple(
+        layer
+        for layer in pool
+        if (any(_names(layer, p) for p in only) if only else layer.default)
+        and not any(_match(layer.name, p) for p in skip)
+    )
+
+
+def _match(name: str, pattern: str) -> bool:
+    """Glob match in which brackets are literal, because `experts.down_proj[3]` is a name."""
+    return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def _names(layer: _Named, pattern: str) -> bool:
+    return _match(layer.name, pattern) and (layer.default or pattern.rsplit(".", 1)[-1].strip("*") != "")
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether the module itself holds a weight matrix that `layers_of` would list (embeddings aside)."""
+    return any(layer.kind != "embedding" for layer in _own_layers("", module))
+
+
+def layers_of(root: nn.Module) -> Iterator[Layer]:
+    """Every weight matrix under `root`, in registration order; a module reached twice is listed once."""
+    inside_attention = {
+        id(child) for module in root.modules() if isinstance(module, nn.MultiheadAttention) for child in module.modules()
+    }
+    for name, module in root.named_modules():
+        # torch's fused attention reads these weights without calling the module: no input could be observed.
+        if id(module) not in inside_attention:
+            yield from _own_layers(name, module)
+
+
+def _own_layers(name: str, module: nn.Module) -> Iterator[Layer]:
+    weight = module._parameters.get("weight")
+    if isinstance(module, nn.Embedding) and weight is not None:
+        yield Layer(name or "weight", "embedding", module, "weight", _pair(weight), None)
+    elif isinstance(module, nn.Linear) and weight is not None and weight.ndim == 2:
+        yield Layer(name or "weight", "linear", module, "weight", _pair(weight), None)
+    elif _is_conv1d(module) and weight is not None:
+        yield Layer(name or "weight", "conv1d", module, "weight", _pair(weight)[::-1], None)
+    elif isinstance(module, nn.Conv2d) and weight is not None:
+        yield from _convolutions(name or "weight", module, weight)
+    else:
+        yield from _experts(name, module)
+
+
+def _convolutions(name: str, module: nn.Conv2d, weight: Tensor) -> Iterator[Layer]:
+    shape = (weight.shape[0] // module.groups, weight[0].numel())
+    for group in range(module.groups):
+        label = name if module.groups == 1 else f"{name}[{group}]"
+        yield Layer(label, "conv2d", module, "weight", shape, group)
+
+
+def _experts(name: str, module: nn.Module) -> Iterator[Layer]:
+    count = getattr(module, "num_experts", None)
+    for key, value in module._parameters.items():
+        if value is None or value.ndim != 3 or count != value.shape[0]:
+            continue
+        swap = bool(getattr(module, "is_transposed", False))
+        shape = (value.shape[2], value.shape[1]) if swap else (value.shape[1], value.shape[2])
+        for index in range(value.shape[0]):
+            yield Layer(f"{name}.{key}[{index}]" if name else f"{key}[{index}]", "expert", module, key, shape, index)
+
+
+def _pair(weight: Tensor) -> tuple[int, int]:
+    return (int(weight.shape[0]), int(weight.shape[1]))
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    """By name, so that looking at a plain torch model does not import transformers."""
+    return any(base.__module__ == "transformers.pytorch_utils" and base.__name__ == "Conv1D" for base in type(module).mro())

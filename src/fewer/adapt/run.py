@@ -1,0 +1,115 @@
+"""Running a model on one batch: which names its inputs have, and what its loss is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewer.method import FewerError
+
+__all__ = ["call", "evaluating", "loss", "mask_of"]
+
+
+def call(module: nn.Module, batch: Mapping[str, Tensor]) -> Any:
+    """The model's output on a batch (labels left out).
+
+    A transformers model gets the batch by name, without a cache; `inputs` stands for its main input. Any other
+    module gets `inputs` (or `input_ids`) by position and the rest by name.
+    """
+    device = _device(module)
+    named = {key: value.to(device) for key, value in batch.items() if key != "labels"}
+    _check_tokens(module, named.get("input_ids"))
+    if hasattr(module, "main_input_name"):
+        if "inputs" in named:
+            named[str(module.main_input_name)] = named.pop("inputs")
+        return module(**named, **({"use_cache": False} if hasattr(module.config, "use_cache") else {}))
+    first = next((named.pop(key) for key in ("inputs", "input_ids") if key in named), None)
+    return module(**named) if first is None else module(first, **named)
+
+
+def loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The scalar loss whose gradient is evidence.
+
+    Tokens without labels: mean cross entropy of the next token in nats, positions that are padding left out.
+    Labels: cross entropy for class indices (-100 is ignored), mean squared error for floating-point targets; a model
+    output that carries its own loss is asked for it instead.
+
+    Raises:
+        FewerError: no labels and no tokens, or outputs that do not fit the labels.
+    """
+    labels = batch.get("labels")
+    if labels is not None and hasattr(module, "main_input_name"):
+        return _own_loss(module, batch, labels)
+    output = call(module, batch)
+    scores = output.logits if hasattr(output, "logits") else output
+    if not isinstance(scores, Tensor):
+        raise FewerError(f"gradient evidence needs a tensor or .logits as output, not {type(output).__name__}")
+    if labels is None:
+        return _next_token(scores, batch)
+    labels = labels.to(scores.device)
+    if labels.is_floating_point():
+        return functional.mse_loss(scores.float(), labels.float())
+    return functional.cross_entropy(scores.float().reshape(-1, scores.shape[-1]), labels.reshape(-1))
+
+
+def mask_of(batch: Mapping[str, Tensor]) -> Tensor | None:
+    """Which tokens are real, (samples, length) boolean; None when all are."""
+    mask = batch.get("attention_mask")
+    if mask is None or mask.ndim != 2 or bool((mask != 0).all()):
+        return None
+    return mask != 0
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Dropout and batch statistics off; every module's own mode is restored afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _own_loss(module: nn.Module, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+    named = {("inputs" if key == "inputs" else key): value for key, value in batch.items() if key != "labels"}
+    if "inputs" in named:
+        named[str(module.main_input_name)] = named.pop("inputs")
+    device = _device(module)
+    output = module(**{key: value.to(device) for key, value in named.items()}, labels=labels.to(device))
+    value = getattr(output, "loss", None)
+    if not isinstance(value, Tensor):
+        raise FewerError(f"{type(module).__name__} returns no loss for these labels")
+    return value
+
+
+def _next_token(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    ids = batch.get("input_ids")
+    if ids is None or logits.ndim != 3 or logits.shape[:2] != ids.shape:
+        raise FewerError("gradient evidence needs labels in every batch, unless the model predicts the next token")
+    if ids.shape[1] < 2:
+        raise FewerError("gradient evidence needs at least 2 tokens a sample, to predict the second from the first")
+    target = ids[:, 1:].to(logits.device).clone()
+    mask = mask_of(batch)
+    if mask is not None:
+        target[~(mask[:, 1:] & mask[:, :-1]).to(target.device)] = -100
+    return functional.cross_entropy(logits[:, :-1].float().reshape(-1, logits.shape[-1]), target.reshape(-1))
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters() if p.device.type != "meta"), torch.device("cpu"))
+
+
+def _check_tokens(module: nn.Module, ids: Tensor | None) -> None:
+    size = getattr(getattr(module, "config", None), "vocab_size", None)
+    if ids is None or not isinstance(size, int):
+        return
+    worst = int(ids.max())
+    if worst >= size or int(ids.min()) < 0:
+        raise FewerError(f"token {worst} is outside the model's vocabulary of {size}: was another tokenizer used?")

@@ -1,0 +1,234 @@
+"""Budgets: how many units stay in each layer.
+
+Signature of every budget: what it must know of the layers, positional-only, as mappings by layer name, then `keep`;
+knobs after it; a dict of whole numbers comes back that adds up to round(keep * units) exactly and stays within each
+layer's size.
+
+    shapes   (rows, columns) of each layer's grid of units
+    scores   the units' scores
+    weights  the weights (out, in)
+    blocks   index of the block that a layer belongs to, or None
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from math import prod
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from fewer.method import FewerError, Paper, method
+from fewer.types import Array
+
+__all__ = ["er", "erk", "global_", "lamp", "owl", "table", "uniform"]
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@method("budget", "uniform", formula="the same share everywhere", unit="layer", status="ours")
+def uniform(shapes: Shapes, keep: float, /) -> dict[str, int]:
+    """The same share in every layer, whole numbers within one of it.
+
+    >>> uniform({"a": (3, 3), "b": (1, 9)}, 0.5)
+    {'a': 5, 'b': 4}
+    """
+    sizes = {name: prod(shape) for name, shape in shapes.items()}
+    return _round({name: keep * size for name, size in sizes.items()}, sizes, keep)
+
+
+@method(
+    "budget",
+    "er",
+    papers=[Paper("Scalable training of artificial neural networks with adaptive sparse connectivity", 2018)],
+    formula="density ~ (n_out + n_in) / (n_out n_in)",
+    unit="layer",
+)
+def er(shapes: Shapes, keep: float, /) -> dict[str, int]:
+    """Erdos-Renyi: small layers stay denser.
+
+    Formula: the share of a layer is proportional to (n_out + n_in) / (n_out n_in), cut at 1; what is cut off goes
+    to the others in the same proportion.
+
+    >>> er({"small": (2, 2), "large": (8, 8)}, 0.5)
+    {'small': 4, 'large': 30}
+    """
+    return _proportional({name: sum(shape[:2]) / prod(shape[:2]) for name, shape in shapes.items()}, shapes, keep)
+
+
+@method(
+    "budget",
+    "erk",
+    papers=[Paper("Rigging the Lottery: Making All Tickets Winners", 2020, "1911.11134")],
+    formula="density ~ sum(dimensions) / prod(dimensions), kernel sizes among them",
+    unit="layer",
+    note="a layer seen as a matrix (out, in) has no kernel dimensions: there it equals er",
+)
+def erk(shapes: Shapes, keep: float, /) -> dict[str, int]:
+    """Erdos-Renyi kernel: as `er`, with the kernel sizes of a convolution among the dimensions.
+
+    >>> erk({"a": (4, 4, 3, 3), "b": (16, 36)}, 0.25)
+    {'a': 38, 'b': 142}
+    """
+    return _proportional({name: sum(shape) / prod(shape) for name, shape in shapes.items()}, shapes, keep)
+
+
+@method("budget", "global", formula="one threshold over all layers", unit="layer", status="ours")
+def global_(scores: Mapping[str, Array], keep: float, /) -> dict[str, int]:
+    """All units of the model compete with each other; ties go to earlier layers.
+
+    >>> import numpy as np
+    >>> global_({"a": np.array([[1.0, 5.0]]), "b": np.array([[4.0, 3.0]])}, 0.5)
+    {'a': 1, 'b': 1}
+    """
+    from fewer.select import top
+
+    if not scores:
+        return {}
+    xp = array_namespace(*scores.values())
+    flat = [xp.reshape(values, (-1,)) for values in scores.values()]
+    total = sum(int(values.shape[0]) for values in flat)
+    mask = top(xp.concat(flat), round(keep * total))
+    counts, start = {}, 0
+    for name, values in zip(scores, flat, strict=True):
+        stop = start + int(values.shape[0])
+        counts[name] = int(xp.sum(xp.astype(mask[start:stop], xp.int64)))
+        start = stop
+    return counts
+
+
+@method(
+    "budget",
+    "lamp",
+    papers=[Paper("Layer-adaptive sparsity for the Magnitude-based Pruning", 2021, "2010.07611")],
+    formula="one threshold over w_u^2 / sum of w_v^2 with |w_v| >= |w_u|, in the same layer",
+    unit="layer",
+)
+def lamp(weights: Mapping[str, Array], keep: float, /) -> dict[str, int]:
+    """Layer-adaptive magnitude: squared weights, relative to what would survive in their layer, compete globally.
+
+    Formula: score(u) = w_u^2 / sum_{v >= u} w_v^2, the weights of a layer sorted upwards.
+
+    >>> import numpy as np
+    >>> lamp({"a": np.array([[1.0, 1.0]]), "b": np.array([[9.0, 0.1]])}, 0.5)
+    {'a': 1, 'b': 1}
+
+    Reference: Lee et al. 2021, equation 3.
+    """
+    scores = {}
+    for name, weight in weights.items():
+        xp = array_namespace(weight)
+        square = xp.sort(xp.reshape(xp.astype(weight, xp.float64), (-1,)) ** 2)
+        survive = xp.flip(xp.cumulative_sum(xp.flip(square)))
+        # Sorted upwards and flipped: the largest weight comes first, so that ties keep it.
+        scores[name] = xp.flip(square / xp.where(survive > 0, survive, xp.ones_like(survive)))
+    return global_(scores, keep)
+
+
+@method(
+    "budget",
+    "owl",
+    papers=[
+        Paper(
+            "Outlier Weighed Layerwise Sparsity (OWL): A Missing Secret Sauce for Pruning LLMs to High Sparsity",
+            2024,
+            "2310.05175",
+        )
+    ],
+    formula="keep_b = keep + centred rescaled share of scores above m * mean score in block b",
+    unit="layer",
+    note="the range of shares is 2 * lam, as in the authors' code; counts are exact",
+)
+def owl(
+    scores: Mapping[str, Array], blocks: Mapping[str, int | None], keep: float, /, *, m: float = 5.0, lam: float = 0.08
+) -> dict[str, int]:
+    """Blocks with more outlying scores keep more.
+
+    Formula: D_b = share of the scores of block b above m times their mean; the shares are rescaled linearly to a
+    range of 2 * lam and centred on `keep`.
+
+    Args:
+        scores: of every layer; the paper uses Wanda's.
+        blocks: which layers are decided together; a layer without a block is its own.
+        keep: mean share over blocks.
+        m: how many times the mean makes an outlier.
+        lam: half the range of shares.
+
+    >>> import numpy as np
+    >>> a, b = np.array([[1.0, 1, 1, 1, 1, 1, 1, 99]]), np.ones((1, 8))
+    >>> owl({"a": a, "b": b}, {"a": 0, "b": 1}, 0.5, lam=0.25)
+    {'a': 6, 'b': 2}
+
+    Reference: Yin et al. 2024, section 3; the rescaling is that of the authors' code (`Lamda`, `Hyper_m`).
+    """
+    members: dict[Any, list[str]] = {}
+    for name in scores:
+        block = blocks.get(name)
+        members.setdefault(name if block is None else block, []).append(name)
+    share: dict[str, float] = {}
+    for names in members.values():
+        xp = array_namespace(scores[names[0]])
+        every = xp.concat([xp.reshape(scores[name], (-1,)) for name in names])
+        found = float(xp.sum(xp.astype(every > m * xp.mean(every), xp.int64))) / max(int(every.shape[0]), 1)
+        share.update(dict.fromkeys(names, found))
+    by_block = [share[names[0]] for names in members.values()]
+    low, wide = min(by_block, default=0.0), max(by_block, default=0.0) - min(by_block, default=0.0)
+    scaled = {name: (value - low) / wide * 2 * lam if wide else 0.0 for name, value in share.items()}
+    middle = sum(scaled[names[0]] for names in members.values()) / max(len(members), 1)
+    sizes = {name: prod(values.shape) for name, values in scores.items()}
+    wanted = {name: (scaled[name] - middle + keep) * sizes[name] for name in sizes}
+    return _round(wanted, sizes, keep)
+
+
+@method("budget", "table", formula="an explicit share for each layer", unit="layer", status="ours")
+def table(shapes: Shapes, keep: float, /, *, shares: Mapping[str, float] | None = None) -> dict[str, int]:
+    """An explicit share by name: the first glob that matches wins, all other layers get `keep`.
+
+    The total is what the table says, not keep times the units: the table is the allocation.
+
+    >>> table({"a": (2, 2), "b": (2, 2)}, 0.5, shares={"a": 1.0})
+    {'a': 4, 'b': 2}
+    """
+    shares = shares or {}
+    for pattern, share in shares.items():
+        if not 0.0 < share <= 1.0:
+            raise FewerError(f"budget 'table': share of '{pattern}' is {share:g}; it must be in (0, 1]")
+    found = {name: next((s for p, s in shares.items() if fnmatchcase(name, p)), keep) for name in shapes}
+    return {name: round(found[name] * prod(shape)) for name, shape in shapes.items()}
+
+
+def _proportional(densities: Mapping[str, float], shapes: Shapes, keep: float) -> dict[str, int]:
+    """Shares proportional to `densities`, cut at one, the rest scaled up until the total is met."""
+    sizes = {name: prod(shape) for name, shape in shapes.items()}
+    total = keep * sum(sizes.values())
+    full: set[str] = set()
+    while True:
+        free = {name: densities[name] * sizes[name] for name in sizes if name not in full}
+        left = total - sum(sizes[name] for name in full)
+        scale = left / sum(free.values()) if free and sum(free.values()) else 0.0
+        over = {name for name in free if scale * densities[name] > 1.0}
+        if not over:
+            break
+        full |= over
+    wanted = {name: float(sizes[name]) if name in full else scale * free[name] for name in sizes}
+    return _round(wanted, sizes, keep)
+
+
+def _round(wanted: Mapping[str, float], sizes: Mapping[str, int], keep: float) -> dict[str, int]:
+    """Whole numbers within one of what is wanted where bounds allow, adding up to round(keep * units) exactly."""
+    goal = round(keep * sum(sizes.values()))
+    bounded = {name: min(max(value, 0.0), float(sizes[name])) for name, value in wanted.items()}
+    counts, exact, given = {}, 0.0, 0
+    for name, value in bounded.items():
+        exact += value
+        counts[name] = min(max(int(exact + 0.5) - given, 0), sizes[name])
+        given += counts[name]
+    step = 1 if given < goal else -1
+    while given != goal:
+        # What bounds cut off is spread one unit a layer at a time, in the order of the layers.
+        for name in counts:
+            if given != goal and 0 <= counts[name] + step <= sizes[name]:
+                counts[name] += step
+                given += step
+    return counts

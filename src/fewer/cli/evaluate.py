@@ -1,0 +1,68 @@
+"""`fewer eval`: how good a model is, and how far from the dense one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fewer.cli.options import as_json, model
+from fewer.cli.show import progress, result
+from fewer.report.numbers import nats, percent, perplexity
+
+__all__ = ["command"]
+
+
+@click.command("eval")
+@model
+@click.option("--data", metavar="TEXT", required=True, help="Held-out text file, or the word demo.")
+@click.option("--against", metavar="MODEL", help="The dense model; brings KL, agreement.")
+@click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window.  [default: 256]")
+@as_json
+def command(model: str, data: str, against: str | None, context: int | None, as_json: bool) -> None:
+    """Measure MODEL on held-out text: perplexity, worst slice, sparsity; with --against also KL and agreement.
+
+    Example: fewer eval pruned --against demo --data demo
+    """
+    from fewer import adapt
+    from fewer.verbs.evaluate import evaluate
+
+    opened = adapt.open(model)
+    dense = None if against is None else adapt.open(against)
+    with progress(as_json=as_json) as show:
+        quality = evaluate(opened, data, against=dense, context=context, progress=show)
+    document = {"model": model, "against": against, **_plain(quality), "sparsity": sparsity(opened)}
+    result(document, lambda: _text(document), as_json=as_json)
+
+
+def sparsity(opened: Any) -> float:
+    """Exact share of zeros in the layers that pruning would choose by default."""
+    total = zeros = 0
+    for layer in opened.layers:
+        weight = layer.read()
+        total += weight.numel()
+        zeros += weight.numel() - int(weight.count_nonzero())
+    return zeros / total if total else 0.0
+
+
+def _plain(quality: Any) -> dict[str, Any]:
+    from fewer.report.records import plain
+
+    found: dict[str, Any] = plain(quality)
+    return found
+
+
+def _text(document: dict[str, Any]) -> str:
+    rows = [
+        ("perplexity", f"{perplexity(document['perplexity'])} at context {document['context']}"),
+        ("worst slice", f"{perplexity(document['worst_slice_perplexity'])} ({document['worst_slice']})"),
+        ("KL", f"{nats(document['kl'])} nats per token from {document['against']}"),
+        ("top-1", f"{percent(document['top1_agreement'])} of tokens as {document['against']}"),
+        ("output error", nats(document["output_error"])),
+        ("sparsity", percent(document["sparsity"])),
+        ("measured on", f"{document['tokens']:,} tokens of {document['data']}"),
+    ]
+    keys = {"KL": "kl", "top-1": "top1_agreement", "perplexity": "perplexity", "output error": "output_error"}
+    keys["worst slice"] = "worst_slice_perplexity"
+    known = [(name, text) for name, text in rows if name not in keys or document[keys[name]] is not None]
+    return "\n".join(f"{name:<12}  {text}" for name, text in known)

@@ -1,0 +1,138 @@
+"""The program itself: which commands there are, and how a fault becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from fewer import __version__
+from fewer.method import FewerError, nearest
+
+__all__ = ["COMMANDS", "OK", "INTERRUPTED", "WRONG", "call", "main", "program", "resume_with"]
+
+#: Exit codes.
+OK, WRONG, INTERRUPTED = 0, 2, 130
+
+#: Every command and the module that holds it as `command`; adding one is adding a row.
+COMMANDS: dict[str, str] = {
+    "demo": "fewer.cli.demo",
+    "plan": "fewer.cli.plan",
+    "prune": "fewer.cli.prune",
+    "eval": "fewer.cli.evaluate",
+    "compare": "fewer.cli.compare",
+    "run": "fewer.cli.run",
+    "methods": "fewer.cli.methods",
+}
+
+#: Which extra brings a package that a command may miss.
+_EXTRAS = {
+    "torch": "models", "transformers": "models", "tokenizers": "models", "safetensors": "models",
+    "scipy": "tables", "sklearn": "tables", "pyarrow": "tables",
+}  # fmt: skip
+
+
+class _Program(click.Group):
+    """A group that imports the file of a command when somebody asks for it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with the nearest names where there is none."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            known = ", ".join(COMMANDS)
+            raise FewerError(f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}; known: {known}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=_Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fewer", message="%(prog)s %(version)s")
+@click.pass_context
+def program(ctx: click.Context) -> None:
+    """Keep what matters: prune a model, see what it cost, and compare with random.
+
+    MODEL is a checkpoint directory or the word `demo`; DATA is a text file or the word `demo`.
+
+    Exit codes: 0 done, 2 wrong input (one line says what), 130 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def resume_with(line: str) -> None:
+    """Set what is said when the running command is interrupted."""
+    click.get_current_context().find_root().meta["fewer.resume"] = line
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run the program and return its exit code; every expected fault is one line on standard error."""
+    ctx: click.Context | None = None
+    try:
+        with program.make_context("fewer", list(arguments)) as ctx:
+            program.invoke(ctx)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except FewerError as error:
+        return _wrong(str(error))
+    except click.UsageError as error:
+        return _wrong(_usage(error))
+    except click.ClickException as error:
+        return _wrong(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        line = "nothing was written" if ctx is None else ctx.meta.get("fewer.resume", "nothing was written")
+        click.echo(f"fewer: interrupted; {line}", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain again while closing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except ModuleNotFoundError as error:
+        return _missing(error)
+    except OSError as error:
+        where = f"'{error.filename}': " if error.filename else ""
+        return _wrong(f"{where}{error.strerror or error}")
+    return OK
+
+
+def main() -> NoReturn:
+    """Entry point of the `fewer` program."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def _wrong(message: str) -> int:
+    click.echo(f"fewer: {' '.join(message.split())}", err=True)
+    return WRONG
+
+
+def _usage(error: click.UsageError) -> str:
+    """Click's message, with the nearest names and the place of the help."""
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        names = [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
+        message = f"unknown option '{error.option_name}'{nearest(error.option_name, names)}"
+    path = error.ctx.command_path if error.ctx is not None else "fewer"
+    return f"{message}; `{path} --help` lists what there is"
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    package = (error.name or "").split(".")[0]
+    if package not in _EXTRAS:
+        raise error
+    return _wrong(f"this command needs {package}, which is not installed: pip install 'fewer[{_EXTRAS[package]}]'")

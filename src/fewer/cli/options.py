@@ -1,0 +1,128 @@
+"""Options made from the recipe's fields, so that no name and no help text is written twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from fewer.method import FewerError, nearest
+from fewer.recipe import DataSettings, Recipe, Where, load_recipe
+
+__all__ = ["FIELDS", "KINDS", "as_json", "data_of", "model", "recipe_from", "recipe_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Fields of the recipe that are options of the same name.
+FIELDS = (
+    "score", "keep", "pattern", "unit", "within", "budget", "update", "order", "steps", "schedule", "compat",
+    "damage", "seed", "only", "skip",
+)  # fmt: skip
+#: Fields of the calibration data, and the options that set them.
+DATA_FIELDS = {"text": "data", "samples": "samples", "length": "length", "seed": "data_seed"}
+#: Kinds of methods whose knobs `--set` reaches.
+KINDS = ("score", "budget", "update", "schedule")
+
+model = click.argument("model", metavar="MODEL")
+as_json = click.option("--json", "as_json", is_flag=True, help="Result as JSON; progress as JSON lines on stderr.")
+
+
+def recipe_options(command: F) -> F:
+    """Add every option that a recipe has to a command."""
+    known = {field.name: field for field in dataclasses.fields(Recipe)}
+    data = {field.name: field for field in dataclasses.fields(DataSettings)}
+    made = [_option(known[name], name) for name in FIELDS]
+    made += [_option(data[name], option) for name, option in DATA_FIELDS.items()]
+    made += [
+        click.option("--where", multiple=True, metavar="GLOB=KEEP", help="Layers with their own share; repeatable."),
+        click.option(
+            "--set", "knobs", multiple=True, metavar="KIND.KNOB=VALUE",
+            help="A knob of a method, as in score.power=2; repeatable.",
+        ),
+        click.option(
+            "--recipe", "base", metavar="FILE",
+            help="Start from a recipe in TOML; the options given beside it win.",
+        ),
+    ]  # fmt: skip
+    for option in reversed(made):
+        command = option(command)
+    return command
+
+
+def recipe_from(given: Mapping[str, Any]) -> Recipe:
+    """The recipe that the options describe.
+
+    Args:
+        given: values by parameter name, as click passes them; what was not given is None or empty.
+
+    Raises:
+        FewerError: a share that is no number, an unknown knob's kind, a malformed pair.
+    """
+    recipe = load_recipe(given["base"]) if given.get("base") else Recipe()
+    changes: dict[str, Any] = {name: given[name] for name in FIELDS if given.get(name) not in (None, ())}
+    if "keep" in changes:
+        changes["keep"] = _keep(changes["keep"], "--keep")
+    if given.get("where"):
+        changes["where"] = tuple(_where(pair) for pair in given["where"])
+    data = {name: given[option] for name, option in DATA_FIELDS.items() if given.get(option) is not None}
+    if "seed" in changes:
+        data.setdefault("seed", changes["seed"])
+    if data:
+        changes["data"] = dataclasses.replace(recipe.data, **data)
+    for pair in given.get("knobs") or ():
+        kind, knob, value = _knob(pair)
+        field = f"{kind}_options"
+        changes[field] = {**changes.get(field, getattr(recipe, field)), knob: value}
+    return dataclasses.replace(recipe, **changes)
+
+
+def data_of(recipe: Recipe, source: str) -> str | None:
+    """The calibration text: the recipe's own; for the demo model the demo text, unless something else is given."""
+    return recipe.data.text or ("demo" if source == "demo" else None)
+
+
+def _option(field: dataclasses.Field[Any], name: str) -> Callable[[F], F]:
+    many = field.type.startswith("tuple") if isinstance(field.type, str) else False
+    number = field.type == "int"
+    text = str(field.metadata["help"])
+    text = text[0].upper() + text[1:] + "."
+    shown = "" if many or field.default in ("", None) else f"  [default: {field.default}]"
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        multiple=many,
+        type=click.INT if number else click.STRING,
+        metavar="N" if number else "TEXT",
+        help=text + shown,
+    )
+
+
+def _keep(text: str, where: str) -> float | tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise FewerError(f"{where} is '{text}'; it must be a share in (0, 1], or several with commas") from None
+    return values if len(values) > 1 else values[0]
+
+
+def _where(pair: str) -> Where:
+    match, equals, keep = pair.rpartition("=")
+    if not equals or not match:
+        raise FewerError(f"--where '{pair}' must look like GLOB=KEEP, for example '*.mlp.*=0.4'")
+    return Where(match, _keep(keep, f"--where '{pair}': the share"))
+
+
+def _knob(pair: str) -> tuple[str, str, Any]:
+    name, equals, value = pair.partition("=")
+    kind, dot, knob = name.partition(".")
+    if not equals or not dot or not knob:
+        raise FewerError(f"--set '{pair}' must look like KIND.KNOB=VALUE, for example score.power=2")
+    if kind not in KINDS:
+        raise FewerError(f"--set '{pair}': unknown kind '{kind}'{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
+    try:
+        return kind, knob, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return kind, knob, value

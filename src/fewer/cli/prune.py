@@ -1,0 +1,43 @@
+"""`fewer prune`: remove weights from a model and write what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fewer.cli.group import resume_with
+from fewer.cli.options import as_json, data_of, model, recipe_from, recipe_options
+from fewer.cli.show import progress, result
+
+__all__ = ["command", "text"]
+
+
+@click.command("prune")
+@model
+@recipe_options
+@click.option("--out", metavar="DIR", required=True, help="Directory to write; it must not exist yet.")
+@as_json
+def command(model: str, out: str, as_json: bool, **given: Any) -> None:
+    """Prune MODEL and write a checkpoint that transformers loads.
+
+    A checkpoint is read block by block, so it may be larger than memory. A run that was killed goes on at the
+    unfinished block when the same command is given again.
+
+    Example: fewer prune demo --score wanda --keep 0.5 --out pruned
+    """
+    recipe = recipe_from(given)
+    resume_with(f"the same command goes on at the unfinished block; '{out}' does not exist until it is complete")
+    from fewer.verbs.prune import run
+
+    with progress(as_json=as_json) as show:
+        pruned = run(model, data_of(recipe, model), recipe, out=out, progress=show)
+    document = {"out": out, "seconds": pruned.seconds, **pruned.to_dict()}
+    result(document, lambda: text(document), as_json=as_json)
+
+
+def text(document: dict[str, Any]) -> str:
+    """The result for people."""
+    kept, total = document["kept"], document["total"]
+    lines = [f"{total - kept:,} of {total:,} weights are zero ({document['sparsity']:.2%}) in {document['out']}"]
+    return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])

@@ -1,0 +1,117 @@
+"""What the user sees while a verb works: a live display, plain lines, or JSON lines; and the result at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fewer.report.numbers import seconds
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from fewer.events import Event, Progress
+
+__all__ = ["plain_line", "progress", "result"]
+
+
+@contextmanager
+def progress(*, as_json: bool) -> Iterator[Progress]:
+    """A callback for events; everything goes to standard error, so that standard output is the result alone."""
+    if as_json:
+        yield _json_line
+    elif sys.stderr.isatty():
+        with _live() as callback:
+            yield callback
+    else:
+        yield _plain
+
+
+def result(document: Any, text: Callable[[], str], *, as_json: bool) -> None:
+    """Write the result to standard output: strict JSON, or text for people."""
+    if as_json:
+        from fewer.report.records import plain
+
+        click.echo(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        click.echo(text())
+
+
+def plain_line(event: Event) -> str:
+    """One event as one line, or nothing for those that come by the hundred.
+
+    >>> from fewer.events import LayerDone, Note
+    >>> plain_line(Note("damping raised"))
+    'note: damping raised'
+    >>> plain_line(LayerDone("fc", 0, 1, 2, None))
+    ''
+    """
+    from fewer import events
+
+    match event:
+        case events.RunStarted():
+            parts = f" ({event.layers} layers in {event.blocks} blocks)" if event.layers else ""
+            return f"{event.verb}: {event.title}{parts}"
+        case events.StageStarted():
+            return f"  {event.title}"
+        case events.BlockDone():
+            return f"  block {event.index + 1} of {event.total}, {seconds(event.seconds)}"
+        case events.Note():
+            return f"note: {event.text}"
+        case events.RunDone():
+            return f"{event.verb}: {event.summary} in {seconds(event.seconds)}"
+    return ""
+
+
+def _plain(event: Event) -> None:
+    line = plain_line(event)
+    if line:
+        click.echo(line, err=True)
+
+
+def _json_line(event: Event) -> None:
+    from fewer.events import to_dict
+    from fewer.report.records import plain
+
+    click.echo(json.dumps(plain(to_dict(event)), ensure_ascii=False, allow_nan=False), err=True)
+
+
+@contextmanager
+def _live() -> Iterator[Progress]:
+    """Bars that move: one for the stage, one for the blocks; lines that should stay are printed above them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield _Live(bars)
+
+
+class _Live:
+    """Keeps the two bars in step with the events."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._stage = bars.add_task("", total=None, visible=False)
+        self._blocks = bars.add_task("blocks", total=None, visible=False)
+
+    def __call__(self, event: Event) -> None:
+        from fewer import events
+
+        match event:
+            case events.StageStarted():
+                total = event.total or None
+                self._bars.reset(self._stage, description=event.title, total=total, visible=True)
+            case events.EvidenceProgress():
+                self._bars.update(self._stage, completed=event.done, total=event.total)
+            case events.LayerDone():
+                self._bars.update(self._stage, description=event.name)
+            case events.BlockDone():
+                self._bars.update(self._blocks, completed=event.index + 1, total=event.total, visible=True)
+            case _:
+                self._bars.console.print(plain_line(event), markup=False, highlight=False)

@@ -1,0 +1,335 @@
+"""Accumulators: what is measured, as sums that can be updated, merged and finalised.
+
+Each is a small dataclass with the same five operations: `part` turns the rows of one batch into a contribution (so
+that layers with the same input share it), `add` takes it in, `update` is both, `merge` joins two accumulators of
+disjoint data, `finalise` gives the evidence. None needs a second pass; merging any split equals one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from fewer.method import Paper, method
+
+__all__ = [
+    "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm", "InputVar",
+    "OutputGradNorm",
+]  # fmt: skip
+
+A = TypeVar("A", bound="Accumulator")
+
+_WANDA = Paper("A Simple and Effective Pruning Approach for Large Language Models", 2023, "2306.11695")
+_SPARSEGPT = Paper("SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot", 2023, "2301.00774")
+_GBLM = Paper("Beyond Size: How Gradients Shape Pruning Decisions in Large Language Models", 2023, "2311.04902")
+_SHORTGPT = Paper("ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2024, "2403.03853")
+_WELFORD = Paper("Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979)
+_FISHER = Paper("Group Fisher Pruning for Practical Network Compression", 2021, "2108.00708")
+_TAYLOR = Paper("Importance Estimation for Neural Network Pruning", 2019, "1906.10771")
+
+
+@dataclass
+class Accumulator:
+    """A running sum and how many rows (tokens, samples) are in it."""
+
+    total: Tensor
+    count: int = 0
+
+    #: What feeds it: rows of inputs, rows of output gradients, a weight gradient, or a pair (before, after a block).
+    source: ClassVar[str] = "input"
+
+    @classmethod
+    def zeros(cls: type[A], shape: tuple[int, int], dtype: torch.dtype) -> A:
+        """An empty one for a weight (out, in); `dtype` is used where a float64 sum would be too large."""
+        return cls(torch.zeros(cls.size(shape), dtype=cls.precision(dtype)))
+
+    @staticmethod
+    def size(shape: tuple[int, int]) -> tuple[int, ...]:
+        """Shape of the sum."""
+        return (shape[1],)
+
+    @staticmethod
+    def precision(dtype: torch.dtype) -> torch.dtype:
+        """Type of the sum: float64 for vectors."""
+        return torch.float64
+
+    def part(self, rows: Tensor) -> Tensor:
+        """The contribution of one batch of rows."""
+        return rows.sum(0, dtype=torch.float64)
+
+    def add(self, part: Tensor, count: int) -> None:
+        """Take in a contribution of `count` rows."""
+        self.total += part.to(device=self.total.device, dtype=self.total.dtype)
+        self.count += count
+
+    def update(self, rows: Tensor) -> None:
+        """Take in rows."""
+        self.add(self.part(rows), rows.shape[0])
+
+    def merge(self: A, other: A) -> A:
+        """Both together, as if one had seen all the data."""
+        return type(self)(self.total + other.total, self.count + other.count)
+
+    def finalise(self) -> Tensor:
+        """The evidence: the mean, zero where nothing was seen."""
+        return (self.total / max(self.count, 1)).float()
+
+
+@method("evidence", "input-norm", papers=[_WANDA], formula="sqrt(mean_t x_tj^2)", unit="input")
+@dataclass
+class InputNorm(Accumulator):
+    """Root mean square of every input over the calibration tokens.
+
+    Formula: n_j = sqrt(1/T sum_t x_tj^2). Wanda's norm is this times sqrt(T), the same ranking.
+
+    >>> seen = InputNorm.zeros((1, 2), torch.float32)
+    >>> seen.update(torch.tensor([[3.0, 0.0], [4.0, 1.0]]))
+    >>> seen.finalise().square()
+    tensor([12.5000,  0.5000])
+    """
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Sums of squares; narrow types are squared in float32, summed in float64."""
+        wide = rows if rows.dtype == torch.float64 else rows.float()
+        return wide.square().sum(0, dtype=torch.float64)
+
+    def finalise(self) -> Tensor:
+        """The norm of every input."""
+        return (self.total / max(self.count, 1)).sqrt().float()
+
+
+@method("evidence", "input-gram", papers=[_SPARSEGPT], formula="mean_t x_t x_t^T", unit="input")
+@dataclass
+class InputGram(Accumulator):
+    """Second moment of the inputs.
+
+    Formula: G = 1/T sum_t x_t x_t^T. SparseGPT's H is 2 G, the same inverse up to a factor.
+
+    >>> seen = InputGram.zeros((1, 2), torch.float64)
+    >>> seen.update(torch.tensor([[1.0, 2.0]]))
+    >>> seen.finalise()
+    tensor([[1., 2.],
+            [2., 4.]], dtype=torch.float64)
+    """
+
+    @staticmethod
+    def size(shape: tuple[int, int]) -> tuple[int, ...]:
+        """(in, in)."""
+        return (shape[1], shape[1])
+
+    @staticmethod
+    def precision(dtype: torch.dtype) -> torch.dtype:
+        """As asked for: this is the large one."""
+        return dtype
+
+    def part(self, rows: Tensor) -> Tensor:
+        """X^T X in the type of the sum."""
+        wide = rows.to(self.total.dtype)
+        return wide.T @ wide
+
+    def finalise(self) -> Tensor:
+        """The mean, in the type of the sum."""
+        return self.total / max(self.count, 1)
+
+
+@method("evidence", "input-mean", formula="mean_t x_tj", unit="input")
+@dataclass
+class InputMean(Accumulator):
+    """Mean of every input: m_j = 1/T sum_t x_tj.
+
+    >>> seen = InputMean.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[1.0], [2.0]]))
+    >>> seen.finalise()
+    tensor([1.5000])
+    """
+
+
+@method("evidence", "input-var", papers=[_WELFORD], formula="mean_t (x_tj - m_j)^2", unit="input")
+@dataclass
+class InputVar(Accumulator):
+    """Variance of every input over the tokens (divided by T, not T - 1).
+
+    Formula: v_j = 1/T sum_t (x_tj - m_j)^2. `total` holds the mean and the sum of squared deviations; parts are
+    joined by the pairwise formula of Chan, Golub and LeVeque, which does not cancel.
+
+    >>> seen = InputVar.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[1.0], [2.0]])), seen.update(torch.tensor([[6.0]]))
+    (None, None)
+    >>> seen.finalise()
+    tensor([4.6667])
+    """
+
+    @staticmethod
+    def size(shape: tuple[int, int]) -> tuple[int, ...]:
+        """(2, in): means, sums of squared deviations."""
+        return (2, shape[1])
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Mean and squared deviations of these rows."""
+        wide = rows.double()
+        mean = wide.mean(0) if len(wide) else wide.new_zeros(wide.shape[1])
+        return torch.stack([mean, (wide - mean).square().sum(0)])
+
+    def add(self, part: Tensor, count: int) -> None:
+        """Join by the pairwise formula."""
+        both = self.count + count
+        if count:
+            part = part.to(self.total.device)
+            delta = part[0] - self.total[0]
+            self.total[1] += part[1] + delta.square() * (self.count * count / both)
+            self.total[0] += delta * (count / both)
+        self.count = both
+
+    def merge(self, other: InputVar) -> InputVar:
+        """Both together."""
+        joined = InputVar(self.total.clone(), self.count)
+        joined.add(other.total, other.count)
+        return joined
+
+    def finalise(self) -> Tensor:
+        """The variance."""
+        return (self.total[1] / max(self.count, 1)).float()
+
+
+@dataclass
+class _OfWeight(Accumulator):
+    """Moments of the weight's gradient; one row is one sample's gradient (out, in)."""
+
+    source: ClassVar[str] = "weight-gradient"
+
+    @staticmethod
+    def size(shape: tuple[int, int]) -> tuple[int, ...]:
+        """(out, in)."""
+        return shape
+
+    @staticmethod
+    def precision(dtype: torch.dtype) -> torch.dtype:
+        """As asked for: as large as the weight."""
+        return dtype
+
+    def moment(self, gradient: Tensor) -> Tensor:
+        """What is averaged."""
+        return gradient
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Sum of the moment over samples (samples, out, in)."""
+        return self.moment(rows.to(self.total.dtype)).sum(0)
+
+    def finalise(self) -> Tensor:
+        """The mean over samples, in the type of the sum."""
+        return self.total / max(self.count, 1)
+
+
+@method("evidence", "grad", papers=[_TAYLOR], formula="mean_s dL_s/dw", unit="weight")
+@dataclass
+class Grad(_OfWeight):
+    """Mean gradient of the loss, signed: g = 1/S sum_s dL_s/dW, L_s the mean loss of sample s.
+
+    >>> seen = Grad.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[[1.0]], [[-2.0]]]))
+    >>> seen.finalise()
+    tensor([[-0.5000]])
+    """
+
+
+@method("evidence", "grad-abs", papers=[_GBLM], formula="mean_s |dL_s/dw|", unit="weight")
+@dataclass
+class GradAbs(_OfWeight):
+    """Mean absolute gradient over samples: 1/S sum_s |dL_s/dW|.
+
+    >>> seen = GradAbs.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[[1.0]], [[-2.0]]]))
+    >>> seen.finalise()
+    tensor([[1.5000]])
+    """
+
+    def moment(self, gradient: Tensor) -> Tensor:
+        """|g|."""
+        return gradient.abs()
+
+
+@method("evidence", "grad-sq", papers=[_FISHER, _GBLM], formula="mean_s (dL_s/dw)^2", unit="weight")
+@dataclass
+class GradSq(_OfWeight):
+    """Mean squared gradient over samples, the empirical Fisher diagonal: 1/S sum_s (dL_s/dW)^2.
+
+    >>> seen = GradSq.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[[1.0]], [[-2.0]]]))
+    >>> seen.finalise()
+    tensor([[2.5000]])
+    """
+
+    def moment(self, gradient: Tensor) -> Tensor:
+        """The square."""
+        return gradient.square()
+
+
+@method("evidence", "output-grad-norm", formula="sqrt(mean_t (dL/dy_ti)^2)", unit="row")
+@dataclass
+class OutputGradNorm(Accumulator):
+    """Root mean square over tokens of the gradient at every output, the loss taken per sample.
+
+    Formula: o_i = sqrt(1/T sum_t (dL_s(t)/dy_ti)^2).
+
+    >>> seen = OutputGradNorm.zeros((1, 5), torch.float32)
+    >>> seen.update(torch.tensor([[3.0], [4.0]]))
+    >>> seen.finalise().square()
+    tensor([12.5000])
+    """
+
+    source: ClassVar[str] = "output-gradient"
+
+    @staticmethod
+    def size(shape: tuple[int, int]) -> tuple[int, ...]:
+        """(out,)."""
+        return (shape[0],)
+
+    part = InputNorm.part
+    finalise = InputNorm.finalise
+
+
+@method("evidence", "block-similarity", papers=[_SHORTGPT], formula="mean_t cos(h_t, block(h)_t)", unit="block")
+@dataclass
+class BlockSimilarity(Accumulator):
+    """Mean cosine similarity between what enters and what leaves the layer's block.
+
+    Formula: s = 1/T sum_t <h_t, h'_t> / (||h_t|| ||h'_t||). ShortGPT's block influence is 1 - s. A row is h_t and
+    h'_t one after the other; where either is zero the similarity counts as zero.
+
+    >>> seen = BlockSimilarity.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[1.0, 0.0, 1.0, 1.0]]))
+    >>> round(float(seen.finalise()), 4)
+    0.7071
+    """
+
+    source: ClassVar[str] = "block"
+
+    @staticmethod
+    def size(shape: tuple[int, int]) -> tuple[int, ...]:
+        """A scalar."""
+        return ()
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Sum of cosines."""
+        before, after = rows.double().chunk(2, dim=1)
+        norms = before.norm(dim=1) * after.norm(dim=1)
+        return ((before * after).sum(1) / torch.where(norms == 0, 1.0, norms)).sum()
+
+
+#: The accumulator of every kind of evidence, by the name that scores ask for.
+ACCUMULATORS: dict[str, Callable[[tuple[int, int], torch.dtype], Accumulator]] = {}
+KINDS: dict[str, type[Accumulator]] = {
+    "input_norm": InputNorm,
+    "input_gram": InputGram,
+    "input_mean": InputMean,
+    "input_var": InputVar,
+    "grad": Grad,
+    "grad_abs": GradAbs,
+    "grad_sq": GradSq,
+    "output_grad_norm": OutputGradNorm,
+    "block_similarity": BlockSimilarity,
+}

@@ -1,0 +1,347 @@
+"""Recipe and outline joined: what a run will do to each layer, known before a weight is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fewer.method import FewerError, Method, find
+from fewer.recipe import Recipe
+from fewer.types import EVIDENCE
+
+if TYPE_CHECKING:
+    from fewer.pattern import Pattern
+
+__all__ = ["DEFAULT_UPDATE", "Excluded", "Plan", "PlanRow", "allocate", "evidence_of", "make_plan"]
+
+#: The update of a recipe that names none.
+DEFAULT_UPDATE = "zero"
+#: What a budget may ask for that a plan already knows.
+_KNOWN_BEFORE = frozenset({"shapes", "blocks", "keep"})
+#: What a layer's own arrays supply; everything else that a signature names has to be measured.
+_NOT_MEASURED = frozenset({"weight", "mask"})
+#: Damage is measured through the Gram matrix where the Gram matrices of one block stay below this many bytes.
+_CHEAP_GRAM = 96 << 20
+
+
+class _Entry(Protocol):
+    """What the plan reads of a layer; `adapt` has it for opened models and for outlines."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def block(self) -> int | None: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def default(self) -> bool: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+class _Outline(Protocol):
+    @property
+    def candidates(self) -> Sequence[_Entry]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One layer to be pruned. `units` counts what is kept or dropped as a whole; None is decided at run time."""
+
+    name: str
+    block: int | None
+    kind: str
+    shape: tuple[int, int]
+    keep: float | None
+    kept_units: int | None
+    units: int
+    bytes: int
+    evidence_bytes: int
+
+    @property
+    def total(self) -> int:
+        """Number of weights."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def kept(self) -> int | None:
+        """Number of weights that stay."""
+        return None if self.kept_units is None else self.kept_units * (self.total // self.units if self.units else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A weight matrix that the run leaves alone, and why."""
+
+    name: str
+    shape: tuple[int, int]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do. `str(plan)` is a table, `to_dict` plain data, `hash` identifies it."""
+
+    recipe: Recipe
+    rows: tuple[PlanRow, ...]
+    excluded: tuple[Excluded, ...]
+    evidence: tuple[str, ...]
+    citations: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Weights in the layers to be pruned."""
+        return sum(row.total for row in self.rows)
+
+    @property
+    def kept(self) -> int:
+        """Weights that stay, over all layers (known even where the split over layers is not)."""
+        if all(row.kept is not None for row in self.rows):
+            return sum(row.kept or 0 for row in self.rows)
+        return round(self.recipe.mean_keep() * self.total)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the layers to be pruned, dense."""
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def evidence_bytes(self) -> int:
+        """Bytes of evidence held at once: one block's when sequential, every layer's otherwise."""
+        if self.recipe.order == "at-once":
+            return sum(row.evidence_bytes for row in self.rows)
+        blocks: dict[int | None, int] = {}
+        for row in self.rows:
+            blocks[row.block] = blocks.get(row.block, 0) + row.evidence_bytes
+        return max(blocks.values(), default=0)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change when anything in the plan does."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        rows = [asdict(row) | {"shape": list(row.shape), "kept": row.kept, "total": row.total} for row in self.rows]
+        return {
+            "recipe": self.recipe.to_dict(),
+            "layers": rows,
+            "excluded": [asdict(row) | {"shape": list(row.shape)} for row in self.excluded],
+            "evidence": list(self.evidence),
+            "total": self.total,
+            "kept": self.kept,
+            "bytes": self.bytes,
+            "evidence_bytes": self.evidence_bytes,
+            "citations": list(self.citations),
+        }
+
+    def __str__(self) -> str:
+        """The plan as a table for the terminal."""
+        return _table(self)
+
+
+def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
+    """Decide, without reading a weight, what a run of this recipe does to each layer.
+
+    Args:
+        outline: an outline or an opened model.
+        recipe: blanks are filled in with their defaults.
+
+    Returns:
+        The plan; counts that depend on scores are None.
+
+    Raises:
+        FewerError: unknown names, a filter that matches nothing, a pattern that does not divide a layer (named),
+            a method that asks for evidence that nobody can measure.
+    """
+    from fewer.method import citations
+    from fewer.pattern import parse
+
+    recipe = recipe.resolve(DEFAULT_UPDATE)
+    pattern = parse(recipe.pattern)
+    chosen, excluded = _choose(outline.candidates, recipe)
+    for entry in chosen:
+        pattern.check(entry.shape, entry.name)
+    evidence = evidence_of(recipe)
+    measured = (*evidence, "input_gram") if _measures_damage(recipe, chosen, evidence) else evidence
+    grids = {entry.name: pattern.grid(entry.shape) for entry in chosen}
+    blocks = {entry.name: entry.block for entry in chosen}
+    known = not set(find("budget", recipe.budget).needs) - _KNOWN_BEFORE
+    counts = allocate(recipe, pattern, grids, blocks, {}) if known and chosen else {}
+    rows = tuple(_row(entry, grids[entry.name], counts.get(entry.name), measured) for entry in chosen)
+    return Plan(recipe, rows, excluded, measured, tuple(citations(recipe.methods())))
+
+
+def allocate(
+    recipe: Recipe,
+    pattern: Pattern,
+    grids: Mapping[str, tuple[int, int]],
+    blocks: Mapping[str, int | None],
+    given: Mapping[str, Any],
+    keep: float | None = None,
+) -> dict[str, int]:
+    """Kept units of every layer.
+
+    Args:
+        recipe: resolved.
+        pattern: its pattern.
+        grids: shape of the grid of units of every layer.
+        blocks: block index of every layer.
+        given: what else the budget may ask for, by name (scores, weights).
+        keep: the share over all layers at this round; by default the recipe's own.
+
+    Returns:
+        Whole numbers that add up to what was asked for.
+    """
+    sizes = {name: rows * columns for name, (rows, columns) in grids.items()}
+    if pattern.keep is not None:
+        return {name: round(size * pattern.keep) for name, size in sizes.items()}
+    if recipe.varied:
+        scale = 1.0 if keep is None else keep / recipe.mean_keep()
+        depth = _depths(blocks)
+        return {name: _share(recipe.keep_for(name, depth[name]), scale, size) for name, size in sizes.items()}
+    budget = find("budget", recipe.budget)
+    share = recipe.mean_keep() if keep is None else keep
+    supply = {"shapes": dict(grids), "blocks": dict(blocks), "keep": share, **given}
+    if "weights" in budget.needs and pattern.unit != "weight":
+        raise FewerError(
+            f"budget '{budget.name}' counts single weights; pattern '{pattern}' keeps or drops more at once"
+        )
+    missing = [name for name in budget.needs if name not in supply]
+    if missing:
+        raise FewerError(f"budget '{budget.name}' needs {', '.join(missing)}, which this run cannot give")
+    counts = budget.target(*(supply[name] for name in budget.needs), **recipe.budget_options)
+    return {name: int(count) for name, count in counts.items()}
+
+
+def evidence_of(recipe: Recipe) -> tuple[str, ...]:
+    """The evidence that the score and the update of a resolved recipe ask for, in the order of the vocabulary.
+
+    Raises:
+        FewerError: a method names something that is not in the vocabulary.
+    """
+    wanted: set[str] = set()
+    for kind, name in (("score", recipe.score), ("update", recipe.update)):
+        method = find(kind, name)
+        needs = set(method.needs) - _NOT_MEASURED
+        _check_known(method, needs)
+        wanted |= needs
+    return tuple(name for name in EVIDENCE if name in wanted)
+
+
+def _check_known(method: Method, needs: Iterable[str]) -> None:
+    for need in sorted(needs):
+        if need not in EVIDENCE:
+            raise FewerError(f"{method.kind} '{method.name}' asks for '{need}', which is not evidence that is measured")
+
+
+def _share(keep: float, scale: float, size: int) -> int:
+    return max(1, min(size, round(keep * scale * size)))
+
+
+def _depths(blocks: Mapping[str, int | None]) -> dict[str, float]:
+    """Where each layer stands, 0 to 1: by block; by place in the list where there are none."""
+    last = max((block for block in blocks.values() if block is not None), default=0)
+    place = {name: index / max(len(blocks) - 1, 1) for index, name in enumerate(blocks)}
+    return {name: place[name] if block is None else block / max(last, 1) for name, block in blocks.items()}
+
+
+def _choose(entries: Sequence[_Entry], recipe: Recipe) -> tuple[list[_Entry], tuple[Excluded, ...]]:
+    """The layers that the filters leave, and the reason for each of the others."""
+    from fewer.adapt.layers import select_layers
+
+    chosen = list(select_layers(entries, only=recipe.only, skip=recipe.skip))
+    if not chosen:
+        raise FewerError("no layer is left to prune; loosen only or skip")
+    taken = {entry.name for entry in chosen}
+    rest = tuple(Excluded(e.name, e.shape, _reason(e, recipe)) for e in entries if e.name not in taken)
+    return chosen, rest
+
+
+def _reason(entry: _Entry, recipe: Recipe) -> str:
+    if not entry.default and not recipe.only:
+        return "embedding" if entry.kind == "embedding" else "left alone unless named: head, router or tied weight"
+    return "not among only" if recipe.only else "named by skip"
+
+
+def _measures_damage(recipe: Recipe, chosen: Sequence[_Entry], evidence: Sequence[str]) -> bool:
+    if "input_gram" in evidence or recipe.damage == "none":
+        return False
+    blocks: dict[int | None, int] = {}
+    for entry in chosen:
+        blocks[entry.block] = blocks.get(entry.block, 0) + _evidence_bytes("input_gram", entry.shape)
+    cheap = max(blocks.values()) <= _CHEAP_GRAM
+    return recipe.damage == "gram" or (cheap and bool(evidence))
+
+
+def _row(entry: _Entry, grid: tuple[int, int], kept: int | None, evidence: Sequence[str]) -> PlanRow:
+    units = grid[0] * grid[1]
+    return PlanRow(
+        name=entry.name,
+        block=entry.block,
+        kind=entry.kind,
+        shape=(int(entry.shape[0]), int(entry.shape[1])),
+        keep=None if kept is None or not units else kept / units,
+        kept_units=kept,
+        units=units,
+        bytes=entry.bytes,
+        evidence_bytes=sum(_evidence_bytes(name, entry.shape) for name in evidence),
+    )
+
+
+def _evidence_bytes(name: str, shape: tuple[int, int]) -> int:
+    """Float32 bytes of one piece of evidence, from the shape that the vocabulary declares."""
+    dimensions = EVIDENCE[name].split(")", 1)[0].lstrip("(").replace(" ", "").split(",")
+    sizes = {"out": shape[0], "in": shape[1]}
+    count = 1
+    for dimension in dimensions:
+        count *= sizes.get(dimension, 1)
+    return 4 * count
+
+
+def _table(plan: Plan) -> str:
+    recipe = plan.recipe
+    width = max(len(row.name) for row in plan.rows)
+    lines = [
+        f"score {recipe.score}, keep {_keep_text(recipe)}, pattern {recipe.pattern} within {recipe.within}, "
+        f"budget {recipe.budget}, update {recipe.update}, {recipe.order}"
+        + (f", {recipe.steps} steps ({recipe.schedule})" if recipe.steps > 1 else ""),
+        f"{'layer':<{width}}  {'shape':>13}  {'keep':>7}  {'kept':>12}  {'of':>12}  {'size':>9}",
+    ]
+    for row in plan.rows:
+        keep = "run time" if row.keep is None else f"{row.keep:.4f}"
+        kept = "-" if row.kept is None else f"{row.kept:,}"
+        shape = f"{row.shape[0]} x {row.shape[1]}"
+        lines.append(
+            f"{row.name:<{width}}  {shape:>13}  {keep:>7}  {kept:>12}  {row.total:>12,}  {_size(row.bytes):>9}"
+        )
+    share = plan.kept / plan.total if plan.total else 1.0
+    sums = f"{share:>7.4f}  {plan.kept:>12,}  {plan.total:>12,}  {_size(plan.bytes):>9}"
+    lines.append(f"{'total':<{width}}  {'':>13}  {sums}")
+    lines += [f"left alone: {row.name} ({row.shape[0]} x {row.shape[1]}): {row.reason}" for row in plan.excluded]
+    if any(row.kept is None for row in plan.rows):
+        lines.append(f"budget '{recipe.budget}' needs scores: the split over layers is decided at run time")
+    wanted = ", ".join(plan.evidence) or "none"
+    lines.append(f"evidence: {wanted} (at most {_size(plan.evidence_bytes)} at once)   plan {plan.hash}")
+    return "\n".join(lines)
+
+
+def _keep_text(recipe: Recipe) -> str:
+    base = recipe.keep if isinstance(recipe.keep, tuple) else (recipe.mean_keep(),)
+    text = ", ".join(f"{value:g}" for value in base)
+    return text + "".join(f"; {row.match}: {row.keep}" for row in recipe.where)
+
+
+def _size(count: int) -> str:
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000.0:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000.0
+    return f"{value:.1f} TB"

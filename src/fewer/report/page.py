@@ -1,0 +1,122 @@
+"""One page that opens anywhere: style, drawings and script inside, nothing fetched."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from fewer.method import FewerError
+from fewer.report import layers, quality, run
+from fewer.report.numbers import factor, nats, percent, perplexity, size
+from fewer.report.order import looks, times_closer
+from fewer.report.records import to_json
+from fewer.report.story import also, answer, headline
+from fewer.report.svg import Markup, join, tag
+from fewer.verbs.result import Comparison
+
+__all__ = ["page", "to_html"]
+
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
+_HATCH = (
+    '<svg class="defs" aria-hidden="true"><defs><pattern id="hatch" width="5" height="5" '
+    'patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line x1="0" y1="0" x2="0" y2="5" '
+    'style="stroke:var(--hatch)" stroke-width="1.1"/></pattern></defs></svg>'
+)
+
+
+def to_html(comparison: Comparison, path: str) -> str:
+    """Write one self-contained page, whole or not at all.
+
+    Args:
+        comparison: what was measured.
+        path: file to write; missing directories are made, an older report is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        FewerError: the file cannot be written.
+    """
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page(comparison), "utf-8")
+        partial.replace(target)
+    except OSError as error:
+        raise FewerError(f"cannot write report '{path}': {error.strerror or error}") from None
+    return str(path)
+
+
+def page(comparison: Comparison) -> str:
+    """The page as text: an HTML document whose every value from data is escaped."""
+    drawn = looks(comparison.candidates)
+    here = Path(__file__)
+    body = tag(
+        "main",
+        None,
+        _header(comparison),
+        quality.section(comparison, drawn),
+        layers.section(comparison, drawn),
+        run.section(comparison),
+    )
+    foot = tag("footer", None, "Written by fewer. The page is complete in itself; its numbers are embedded as JSON.")
+    head = join(
+        [
+            Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+            Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+            tag("title", None, f"fewer: {comparison.provenance.model}"),
+            tag("style", None, Markup(here.with_name("style.css").read_text("utf-8"))),
+        ]
+    )
+    data = Markup(to_json(comparison, indent=None).replace("<", "\\u003c"))
+    tail = join(
+        [
+            Markup('<div id="tip" role="tooltip" hidden></div>'),
+            tag("script", {"type": "application/json", "id": "data"}, data),
+            tag("script", None, Markup(here.with_name("script.js").read_text("utf-8"))),
+        ]
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{_HATCH}{body}{foot}{tail}</body></html>\n'
+
+
+def _header(comparison: Comparison) -> Markup:
+    others = also(comparison)
+    source = comparison.provenance
+    return tag(
+        "header",
+        None,
+        tag("p", {"class": "kicker"}, tag("b", None, "fewer"), f" · {source.model} · {source.date}"),
+        tag("h1", None, answer(comparison)),
+        tag("ul", {"class": "also"}, *(tag("li", None, line) for line in others)) if others else Markup(""),
+        tag("dl", {"class": "facts"}, *_facts(comparison)),
+    )
+
+
+def _facts(comparison: Comparison) -> list[Markup]:
+    dense = comparison.dense
+    rows: list[tuple[str, str, str]] = []
+    spoken = not math.isnan(dense.quality.perplexity)
+    if spoken:
+        note = f"perplexity, context {dense.quality.context}, {dense.quality.tokens:,} tokens"
+        rows.append(("Dense model", perplexity(dense.quality.perplexity), note))
+    first = headline(comparison)
+    if first is not None and first.methods:
+        best = first.methods[0]
+        if spoken:
+            name = f"{best.label}, {first.title}"
+            rows.append((name, perplexity(best.quality.perplexity), "perplexity, same text"))
+        if best.quality.kl is not None:
+            closer = times_closer(best, comparison)
+            beside = f"nats per token (KL); random is {factor(closer)} as far" if closer else "nats per token (KL)"
+            rows.append(("Its distance from dense", nats(best.quality.kl), beside))
+            rows.append(("Same first choice", percent(best.quality.top1_agreement), "of tokens"))
+        rows.append(
+            ("Parameters left", percent(best.nonzero / max(1, best.parameters)), f"stored as {size(best.bytes)}")
+        )
+    return [
+        tag("div", None, tag("dt", None, name), tag("dd", None, value, tag("small", None, note)))
+        for name, value, note in rows
+    ]

@@ -1,0 +1,267 @@
+"""Selection: scores, a count and a pattern become an exact mask.
+
+Three laws hold for every pattern and scope. The mask has exactly the asked number of units. Ties go to the lowest
+index (row by row). The mask of a smaller count lies inside the mask of a larger one.
+
+Wanda, magnitude, N:M and block selection differ in their arguments alone; nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
+
+from fewer.method import FewerError, nearest
+from fewer.pattern import NM, Pattern, parse
+from fewer.types import Array, Mask
+
+__all__ = ["COMPAT", "WITHIN", "Rule", "rule", "select", "spread_over_rows", "top", "top_in_rows"]
+
+#: Who competes with whom.
+WITHIN = ("layer", "row", "column", "group")
+#: Rounding of published implementations; empty is exact.
+COMPAT = ("", "wanda", "sparsegpt")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a mask of one layer has to satisfy: pattern, scope, and how many units stay.
+
+    Attributes:
+        pattern: the legal sets.
+        within: who competes with whom.
+        count: units that stay in the layer.
+        shape: (out, in) of the layer.
+        share: the share that was asked for, before rounding.
+        compat: whose rounding to reproduce; empty is exact.
+    """
+
+    pattern: Pattern
+    within: str
+    count: int
+    shape: tuple[int, int]
+    share: float
+    compat: str = ""
+
+    def select(self, scores: Array) -> Mask:
+        """The mask (out, in) of the units with the largest scores.
+
+        Args:
+            scores: (out, in), one for each weight; a unit's score is the sum over its weights.
+
+        Raises:
+            FewerError: wrong shape, or a score that is not finite.
+        """
+        shape = tuple(int(n) for n in scores.shape)
+        if shape != self.shape:
+            raise FewerError(f"scores have shape {shape}; the rule is for a layer of shape {self.shape}")
+        xp = array_namespace(scores)
+        if not bool(xp.all(xp.isfinite(scores))):
+            raise FewerError("a score is not finite; the weights or the evidence hold NaN or infinity")
+        if self.compat:
+            return self._compatible(scores)
+        if isinstance(self.pattern, NM):
+            groups = xp.reshape(scores, (-1, self.pattern.m))
+            return xp.reshape(top_in_rows(groups, self.pattern.n), shape)
+        return self.pattern.spread(self._units(self.pattern.pool(scores)), shape)
+
+    def _units(self, units: Array) -> Mask:
+        xp = array_namespace(units)
+        if self.within == "row":
+            return spread_over_rows(units, self.count)
+        if self.within == "column":
+            return xp.matrix_transpose(spread_over_rows(xp.matrix_transpose(units), self.count))
+        return xp.reshape(top(xp.reshape(units, (-1,)), self.count), units.shape)
+
+    def _compatible(self, scores: Array) -> Mask:
+        """The authors' rounding: floored rows, or everything above one threshold (ties on it are dropped)."""
+        xp = array_namespace(scores)
+        drop = round(1.0 - self.share, 12)
+        if isinstance(self.pattern, NM):
+            groups = xp.reshape(scores, (-1, self.pattern.m))
+            return ~xp.reshape(top_in_rows(-groups, self.pattern.m - self.pattern.n), scores.shape)
+        if self.within == "row":
+            return ~top_in_rows(-scores, int(self.shape[1] * drop))
+        flat = xp.reshape(scores, (-1,))
+        place = int(flat.shape[0] * drop)
+        if flat.shape[0] == 0 or place >= flat.shape[0]:
+            return xp.zeros(scores.shape, dtype=xp.bool, device=device(scores))
+        return scores > _kth_largest(flat, int(flat.shape[0]) - place)
+
+    def part(self, start: int, stop: int) -> Rule:
+        """The same rule for columns start..stop; the counts of consecutive parts add up to the whole.
+
+        >>> whole = rule((2, 10), 0.5)
+        >>> [whole.part(0, 4).count, whole.part(4, 10).count]
+        [4, 6]
+
+        Raises:
+            FewerError: the pattern does not split there.
+        """
+        rows, columns = self.shape
+        if not 0 <= start < stop <= columns:
+            raise FewerError(f"columns {start}..{stop} are not a part of {columns} columns")
+        shape = (rows, stop - start)
+        if self.pattern.unit in ("row", "layer"):
+            raise FewerError(f"pattern '{self.pattern}' cannot be chosen one part of the columns at a time")
+        self.pattern.check((rows, start), "the columns before the part")
+        self.pattern.check(shape, "the part")
+        first, last, wide = (self.pattern.grid((rows, n))[1] for n in (start, stop, columns))
+        return replace(self, shape=shape, count=self._before(last, wide) - self._before(first, wide))
+
+    def _before(self, column: int, wide: int) -> int:
+        """Units that stay in the first `column` columns of the grid."""
+        if self.within != "row" or column == 0:
+            return (2 * self.count * column + wide) // (2 * wide)
+        rows = self.pattern.grid(self.shape)[0]
+        each, rest = divmod(self.count, rows)
+        return rows * (each * column // wide) + rest
+
+
+def rule(
+    shape: tuple[int, int],
+    keep: float,
+    *,
+    pattern: str | Pattern = "unstructured",
+    within: str = "",
+    compat: str = "",
+    where: str = "",
+) -> Rule:
+    """A rule for a layer.
+
+    Args:
+        shape: (out, in).
+        keep: share of units that stay, a float in (0, 1]; or their number, an int.
+        pattern: the legal sets, as text or object.
+        within: `layer` (default), `row`, `column`; `group` for N:M patterns, which know no other.
+        compat: reproduce the rounding of a published implementation (`wanda`, `sparsegpt`).
+        where: name of the layer, for messages.
+
+    Raises:
+        FewerError: keep out of range, pattern and shape that do not fit, scope that the pattern does not have.
+
+    >>> rule((4, 4), 0.5).count
+    8
+    """
+    pattern = parse(pattern)
+    shape = (int(shape[0]), int(shape[1]))
+    pattern.check(shape, where)
+    rows, columns = pattern.grid(shape)
+    total = rows * columns
+    scope = within or ("group" if isinstance(pattern, NM) else "layer")
+    if scope not in WITHIN:
+        raise FewerError(f"unknown scope '{scope}'{nearest(scope, WITHIN)}; known: {', '.join(WITHIN)}")
+    if (scope == "group") != isinstance(pattern, NM):
+        raise FewerError(f"pattern '{pattern}' does not compete within '{scope}'; 'group' and N:M belong together")
+    if compat not in COMPAT:
+        raise FewerError(f"unknown compat '{compat}'{nearest(compat, COMPAT)}; known: wanda, sparsegpt")
+    if compat and (pattern.unit != "weight" or scope == "column"):
+        raise FewerError(f"compat '{compat}' is for single weights within rows, groups or the layer")
+    count, share = _count(keep, total, where)
+    if isinstance(pattern, NM):
+        fixed = total // pattern.m * pattern.n
+        if count != fixed and abs(share - pattern.n / pattern.m) > 1e-9:
+            raise FewerError(f"pattern '{pattern}' keeps {pattern.n / pattern.m:g}, not {share:g}")
+        count, share = fixed, pattern.n / pattern.m
+    return Rule(pattern, scope, count, shape, share, compat)
+
+
+def select(
+    scores: Array, keep: float, *, pattern: str | Pattern = "unstructured", within: str = "", compat: str = ""
+) -> Mask:
+    """The mask of the largest scores: `rule(...).select(scores)`.
+
+    >>> import numpy as np
+    >>> select(np.array([[1.0, 3.0], [2.0, 2.0]]), 0.5)
+    array([[False,  True],
+           [ True, False]])
+    """
+    shape = (int(scores.shape[0]), int(scores.shape[1]))
+    return rule(shape, keep, pattern=pattern, within=within, compat=compat).select(scores)
+
+
+def top(scores: Array, count: int) -> Mask:
+    """The `count` largest of a vector, ties to the lowest index.
+
+    >>> import numpy as np
+    >>> top(np.array([1.0, 2.0, 2.0, 2.0]), 2)
+    array([False,  True,  True, False])
+    """
+    xp = array_namespace(scores)
+    size = int(scores.shape[0])
+    if not 0 <= count <= size:
+        raise FewerError(f"{count} of {size} units cannot be kept")
+    if count in (0, size):
+        return xp.full((size,), count > 0, dtype=xp.bool, device=device(scores))
+    edge = _kth_largest(scores, count)
+    above = scores > edge
+    ties = scores == edge
+    need = count - int(xp.sum(xp.astype(above, xp.int64)))
+    return above | (ties & (xp.cumulative_sum(xp.astype(ties, xp.int64)) <= need))
+
+
+def spread_over_rows(scores: Array, count: int) -> Mask:
+    """The largest in every row, `count` in all: rows differ by at most one, the lowest rows get one more.
+
+    >>> import numpy as np
+    >>> spread_over_rows(np.array([[1.0, 2.0], [4.0, 3.0]]), 3)
+    array([[ True,  True],
+           [ True, False]])
+    """
+    rows, columns = (int(n) for n in scores.shape)
+    each, rest = divmod(count, rows) if rows else (0, count)
+    if not 0 <= each + bool(rest) <= columns:
+        raise FewerError(f"{count} units cannot be kept in {rows} rows of {columns}")
+    base = top_in_rows(scores, each)
+    if not rest:
+        return base
+    xp = array_namespace(scores)
+    more = xp.arange(rows, device=device(scores))[:, None] < rest
+    return xp.where(more, top_in_rows(scores, each + 1), base)
+
+
+def top_in_rows(scores: Array, each: int) -> Mask:
+    """The `each` largest of every row, ties to the lowest index.
+
+    >>> import numpy as np
+    >>> top_in_rows(np.array([[1.0, 2.0], [4.0, 3.0]]), 1)
+    array([[False,  True],
+           [ True, False]])
+    """
+    xp = array_namespace(scores)
+    if each in (0, int(scores.shape[1])):
+        return xp.full(tuple(scores.shape), each > 0, dtype=xp.bool, device=device(scores))
+    edge = _kth_largest(scores, each)[:, None]
+    above = scores > edge
+    ties = scores == edge
+    need = each - xp.sum(xp.astype(above, xp.int64), axis=1, keepdims=True)
+    return above | (ties & (xp.cumulative_sum(xp.astype(ties, xp.int64), axis=1) <= need))
+
+
+def _kth_largest(scores: Array, count: int) -> Any:
+    """The count-th largest along the last axis: by partition where the library has one, else by sorting."""
+    size = int(scores.shape[-1])
+    if is_numpy_array(scores):
+        import numpy as np
+
+        return np.partition(scores, size - count, axis=-1)[..., size - count]
+    if is_torch_array(scores):
+        if scores.device.type == "cpu":
+            # Half precision has no numpy form; float32 holds every such value exactly.
+            wide = scores.detach().float() if scores.dtype.itemsize < 4 else scores.detach()
+            return scores.new_tensor(_kth_largest(wide.numpy(), count))
+        return scores.kthvalue(size - count + 1, dim=-1).values
+    return array_namespace(scores).sort(scores, axis=-1)[..., size - count]
+
+
+def _count(keep: float, total: int, where: str) -> tuple[int, float]:
+    place = f" for {where}" if where else ""
+    if isinstance(keep, int) and not isinstance(keep, bool):
+        if not 0 <= keep <= total:
+            raise FewerError(f"keep is {keep} units{place}; there are {total}")
+        return keep, keep / total if total else 1.0
+    if not 0.0 < keep <= 1.0:
+        raise FewerError(f"keep is {keep:g}{place}; the share that stays must be in (0, 1]")
+    return round(keep * total), float(keep)

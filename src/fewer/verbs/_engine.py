@@ -1,0 +1,205 @@
+"""The sequence that every pruning run follows: count, then layer by layer score, choose, update, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fewer.events import BlockDone, EvidenceProgress, LayerDone, Progress, StageStarted, emit
+from fewer.method import FewerError, find
+from fewer.plan import Plan, allocate
+from fewer.recipe import Recipe
+from fewer.verbs._solve import Job, Solved, working
+from fewer.verbs.masks import Masks
+from fewer.verbs.result import LayerResult
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fewer.adapt import Layer, Opened
+    from fewer.adapt.data import Batches
+
+__all__ = ["WHOLE_MODEL", "Engine", "missing_data"]
+
+#: Evidence that no single block can give: it needs a loss, or the whole model, and is measured before the run.
+WHOLE_MODEL = frozenset({"grad", "grad_abs", "grad_sq", "output_grad_norm"})
+
+
+def missing_data(plan: Plan) -> FewerError:
+    """What to say when the recipe needs calibration data and there is none."""
+    from fewer.plan import evidence_of
+
+    recipe = plan.recipe
+    wanted = ", ".join(evidence_of(recipe))
+    return FewerError(f"score '{recipe.score}' with update '{recipe.update}' needs {wanted}: give calibration data")
+
+
+@dataclass(slots=True)
+class Engine:
+    """One run over one model: the plan, what each layer may keep, and what has been done so far."""
+
+    plan: Plan
+    progress: Progress | None = None
+    job: Job = field(init=False)
+    counts: dict[str, int] = field(default_factory=dict)
+    masks: Masks = field(default_factory=Masks)
+    results: dict[str, LayerResult] = field(default_factory=dict)
+    layer_notes: dict[str, dict[str, float | str]] = field(default_factory=dict)
+    fixed: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    rounds: int = 0
+    clock: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Look the methods up once."""
+        self.job = Job.of(self.plan.recipe)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return self.plan.recipe
+
+    def allot(self, layers: Iterable[Layer], evidence: Mapping[str, Mapping[str, Tensor]], keep: float | None) -> None:
+        """Decide how many units every layer keeps at this round, from scores where the budget wants them."""
+        rows = {row.name: row for row in self.plan.rows}
+        grids = {name: self.job.pattern.grid(row.shape) for name, row in rows.items()}
+        blocks = {name: row.block for name, row in rows.items()}
+        given: dict[str, Any] = {}
+        needs = set() if self._fixed_counts else set(find("budget", self.recipe.budget).needs)
+        if "weights" in needs:
+            given["weights"] = {layer.name: working(layer.name, layer.read()) for layer in layers}
+        if "scores" in needs:
+            given["scores"] = {layer.name: self._unit_scores(layer, evidence.get(layer.name, {})) for layer in layers}
+        self.counts = allocate(self.recipe, self.job.pattern, grids, blocks, given, keep)
+
+    @property
+    def _fixed_counts(self) -> bool:
+        return self.job.pattern.keep is not None or self.recipe.varied
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether counts can only be given out once every layer has been scored."""
+        return not self._fixed_counts and "scores" in find("budget", self.recipe.budget).needs
+
+    @property
+    def needs_all_layers(self) -> bool:
+        """Whether counts can only be given out once every weight has been read."""
+        wanted = {"scores", "weights"} & set(find("budget", self.recipe.budget).needs)
+        return bool(wanted) and not self._fixed_counts
+
+    def _unit_scores(self, layer: Layer, evidence: Mapping[str, Tensor]) -> Tensor:
+        weight = working(layer.name, layer.read())
+        scores: Tensor = self.job.pattern.pool(self.job.scores(layer.name, weight, evidence))
+        return scores
+
+    def prune_layer(self, layer: Layer, evidence: Mapping[str, Tensor]) -> None:
+        """Score, choose, update and write one layer, and remember what came of it."""
+        known = {**evidence, **self.fixed.get(layer.name, {})}
+        before = self.masks[layer.name] if self.rounds and layer.name in self.masks else None
+        solved = self.job.solve(layer.name, layer.read(), known, self.counts[layer.name], before=before)
+        layer.write(solved.weight)
+        if solved.bias is not None:
+            _add_bias(layer, solved.bias)
+        self.record(layer, solved)
+
+    def record(self, layer: Layer, solved: Solved) -> None:
+        """Keep the mask and the numbers of one layer, and tell the callback."""
+        self.masks.put(layer.name, solved.mask)
+        kept, total = int(solved.mask.sum()), solved.mask.numel()
+        self.results[layer.name] = LayerResult(layer.name, layer.block, layer.shape, kept, total, solved.damage)
+        if solved.notes:
+            self.layer_notes[layer.name] = dict(solved.notes)
+        emit(self.progress, LayerDone(layer.name, layer.block, kept, total, solved.damage))
+
+    def visitor(self, blocks: int) -> Callable[[Iterable[Layer], Mapping[str, Mapping[str, Tensor]]], None]:
+        """What a block-by-block pass calls with the layers of a block and what was measured about them."""
+
+        def visit(layers: Iterable[Layer], evidence: Mapping[str, Mapping[str, Tensor]]) -> None:
+            index = None
+            for layer in layers:
+                if layer.name in self.counts:
+                    self.prune_layer(layer, evidence.get(layer.name, {}))
+                    index = layer.block
+            if index is not None:
+                now = time.monotonic()
+                emit(self.progress, BlockDone(index, blocks, now - self.clock))
+                self.clock = now
+
+        return visit
+
+    def notes(self) -> tuple[str, ...]:
+        """What the updates had to say, each thing once, with the number of layers it happened in."""
+        heard: dict[str, list[str]] = {}
+        for name, notes in self.layer_notes.items():
+            for value in notes.values():
+                if isinstance(value, str):
+                    heard.setdefault(value, []).append(name)
+        return tuple(
+            f"{text} (layer {names[0]})" if len(names) == 1 else f"{text} ({len(names)} layers, first {names[0]})"
+            for text, names in heard.items()
+        )
+
+
+def run_rounds(engine: Engine, opened: Opened, batches: Batches | None, names: tuple[str, ...]) -> None:
+    """All rounds of an in-memory run."""
+    steps = engine.recipe.steps
+    for step in range(1, steps + 1):
+        if steps > 1:
+            emit(engine.progress, StageStarted(f"round {step} of {steps}"))
+        _run_round(engine, opened, batches, names, _scheduled(engine.recipe, step / steps) if steps > 1 else None)
+        engine.rounds += 1
+
+
+def _scheduled(recipe: Recipe, progress: float) -> float:
+    schedule = find("schedule", recipe.schedule)
+    options: dict[str, Any] = dict(recipe.schedule_options)
+    if "end" in schedule.knobs:
+        options["end"] = recipe.mean_keep()
+    return float(schedule.target(progress, **options))
+
+
+def _run_round(
+    engine: Engine, opened: Opened, batches: Batches | None, names: tuple[str, ...], keep: float | None
+) -> None:
+    """One pass: evidence, counts, and every layer once."""
+    from fewer import evidence
+
+    chosen = {row.name for row in engine.plan.rows}
+    layers = [layer for layer in opened.candidates if layer.name in chosen]
+    told = ticker(engine.progress)
+    whole = tuple(name for name in names if name in WHOLE_MODEL)
+    stepwise = tuple(name for name in names if name not in WHOLE_MODEL)
+    at_once = engine.recipe.order == "at-once" or not opened.blocks or not stepwise
+    first = names if at_once or engine.needs_scores else whole
+    dense: Mapping[str, Mapping[str, Tensor]] = {}
+    if first and batches is not None:
+        emit(engine.progress, StageStarted("gathering evidence", len(batches)))
+        dense = evidence.collect(opened, batches, first, layers=layers, progress=told)
+    engine.allot(layers, dense, keep)
+    emit(engine.progress, StageStarted("pruning", len(layers)))
+    if at_once or batches is None:
+        for layer in layers:
+            engine.prune_layer(layer, dense.get(layer.name, {}))
+        return
+    engine.fixed = {name: {key: found[key] for key in whole} for name, found in dense.items()}
+    visit = engine.visitor(len(opened.blocks))
+    evidence.sequential(opened, batches, stepwise, visit, layers=layers)
+
+
+def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:
+    """The callback of an evidence pass as events."""
+    if progress is None:
+        return None
+    return lambda done, total, what: emit(progress, EvidenceProgress(done, total))
+
+
+def _add_bias(layer: Layer, change: Tensor) -> None:
+    """Shift the bias of a layer; a layer without one cannot take it."""
+    import torch
+
+    bias = getattr(layer.module, "bias", None)
+    if bias is None:
+        raise FewerError(f"layer '{layer.name}' has no bias to compensate with; choose another update or skip it")
+    with torch.no_grad():
+        bias.add_(change.to(bias.dtype))

@@ -1,0 +1,171 @@
+"""What the verbs accept as a model and as data, turned into one form each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewer.method import FewerError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fewer.adapt import Opened
+    from fewer.adapt.data import Batches
+
+__all__ = ["Cut", "call", "calibration", "copy_of", "load", "module_of", "opened_of", "text", "windows"]
+
+#: Tokens in a window of text when nobody says.
+CONTEXT = 256
+
+
+def load(path: str | Path, *, dtype: Any = None) -> Opened:
+    """Open a checkpoint directory, or "demo" for the small model that ships with fewer.
+
+    Args:
+        path: directory with `config.json` and safetensors, or "demo".
+        dtype: element type to load in; by default the stored one.
+
+    Returns:
+        The opened model: `.module` is the transformers model, `.layers` its weight matrices, `.tokenizer()` its
+        tokenizer. Every verb takes it as it is.
+
+    Raises:
+        FewerError: not a checkpoint, damaged, a pickle, or one that needs code of its own.
+    """
+    from fewer import adapt
+
+    return adapt.open(path, dtype=dtype)
+
+
+def text(
+    path: str | Path, model: Any, *, samples: int | None = 128, length: int = CONTEXT, seed: int = 0, batch: int = 8
+) -> Batches:
+    """Calibration windows of a text file, cut with the model's own tokenizer.
+
+    Args:
+        path: a UTF-8 file, "demo" (calibration text) or "demo:evaluation".
+        model: an opened model, a transformers model loaded from a directory, or a tokenizer.
+        samples: number of windows, drawn without repetition; None for all of them in order.
+        length: tokens in a window.
+        seed: fixes the draw.
+        batch: windows a batch.
+
+    Returns:
+        Batches of token ids that know their source and hash.
+
+    Raises:
+        FewerError: no such file, no tokenizer, or a text too short for one window.
+    """
+    from torch import nn
+
+    from fewer.adapt import data
+
+    source = opened_of(model) if isinstance(model, nn.Module) else model
+    return data.text(path, source, samples=samples, length=length, seed=seed, batch=batch)
+
+
+def opened_of(model: Any) -> Opened:
+    """An opened model from whatever the user has: one already, a directory, a module, a pruning result."""
+    from fewer import adapt
+
+    if isinstance(model, adapt.Opened):
+        return model
+    inner = getattr(model, "opened", None)
+    if isinstance(inner, adapt.Opened):
+        return inner
+    return adapt.open(model)
+
+
+def module_of(model: Any) -> nn.Module:
+    """The torch module behind a module, an opened model, a pruning result or a directory."""
+    from torch import nn
+
+    if isinstance(model, nn.Module):
+        return model
+    for attribute in ("module", "model"):
+        inner = getattr(model, attribute, None)
+        if isinstance(inner, nn.Module):
+            return inner
+    return opened_of(model).module
+
+
+def copy_of(opened: Opened) -> Opened:
+    """A second model with the same weights, so that the first stays as it is."""
+    from fewer.adapt import Opened
+
+    return Opened(copy.deepcopy(opened.module), opened.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Evaluation data cut into windows of one length, in order."""
+
+    batches: tuple[Mapping[str, Tensor], ...]
+    context: int
+    source: str
+
+
+def calibration(data: Any, model: Any, samples: int, length: int, seed: int) -> Batches | None:
+    """Calibration batches from a text file or "demo", from tensors, or from an iterable; None stays None."""
+    if data is None:
+        return None
+    if isinstance(data, str | Path):
+        return text(data, opened_of(model), samples=samples, length=length, seed=seed)
+    from fewer.adapt.data import batches
+
+    return batches(data)
+
+
+def windows(data: Any, model: Any, context: int | None, batch: int) -> Cut:
+    """Evaluation data as consecutive windows of `context` tokens, `batch` of them at a time."""
+    from torch import Tensor
+
+    from fewer.adapt.data import batches
+
+    if context is not None and context < 2:
+        raise FewerError(f"context is {context}; a window needs at least 2 tokens to predict one")
+    if isinstance(data, str | Path):
+        path = "demo:evaluation" if str(data) == "demo" else data
+        found = text(path, opened_of(model), samples=None, length=context or CONTEXT, batch=batch)
+    elif isinstance(data, Tensor) and data.ndim == 1 and not data.is_floating_point():
+        found = batches(_rows(data, context or min(CONTEXT, data.numel())), batch=batch, source="tokens")
+    else:
+        found = batches(data, batch=batch)
+    if context is None or context == found.length or "input_ids" not in found[0]:
+        return Cut(tuple(found), found.length, f"{found.source} (sha256 {found.hash[:12]})")
+    cut = [{"input_ids": _split(item, found.length, context)} for item in found]
+    return Cut(tuple(cut), context, f"{found.source}, cut to {context} (sha256 {found.hash[:12]})")
+
+
+def _rows(tokens: Tensor, context: int) -> Tensor:
+    if tokens.numel() < context:
+        raise FewerError(f"the data has {tokens.numel()} tokens: too few for one window of {context}")
+    count = tokens.numel() // context
+    return tokens[: count * context].reshape(count, context)
+
+
+def _split(item: Mapping[str, Tensor], length: int, context: int) -> Tensor:
+    if length % context or set(item) != {"input_ids"} or item["input_ids"].shape[-1] != length:
+        raise FewerError(f"the data comes in windows of {length} tokens, which context {context} does not divide")
+    return item["input_ids"].reshape(-1, context)
+
+
+def call(module: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """The logits, or the first output, of one forward pass."""
+    from torch import Tensor
+
+    from fewer.adapt import run
+
+    out = run.call(module, inputs)
+    for attribute in ("logits", "last_hidden_state"):
+        value = getattr(out, attribute, None)
+        if isinstance(value, Tensor):
+            return value
+    first = out[0] if isinstance(out, tuple | list) else out
+    if not isinstance(first, Tensor):
+        raise FewerError(f"the model returns {type(first).__name__}; evaluation needs logits or one tensor")
+    return first

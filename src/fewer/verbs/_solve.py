@@ -1,0 +1,208 @@
+"""One layer: score, choose, update, measure. Everything the engine does once a weight and its evidence are there."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fewer.method import FewerError, Method, find
+from fewer.recipe import Recipe
+from fewer.verbs.result import Histogram
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fewer.pattern import Pattern
+    from fewer.select import Rule
+    from fewer.update import Updated
+
+__all__ = ["Histograms", "Job", "Solved", "relative_damage"]
+
+#: Histograms count at most this many values of a layer, evenly spaced: enough for a picture, cheap for any size.
+_SAMPLE = 1 << 18
+_LOW, _HIGH, _BINS = -12.0, 6.0, 144
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """One layer after its update; `bias` is what to add to its bias, if the update asks for that."""
+
+    weight: Tensor
+    mask: Tensor
+    bias: Tensor | None
+    damage: float | None
+    notes: Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A resolved recipe with its methods looked up: solves one layer after another."""
+
+    recipe: Recipe
+    pattern: Pattern
+    score: Method
+    update: Method
+    histograms: Histograms
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Job:
+        """Look the names of a resolved recipe up."""
+        from fewer.pattern import parse
+
+        score, update = find("score", recipe.score), find("update", recipe.update)
+        return cls(recipe, parse(recipe.pattern), score, update, Histograms())
+
+    def scores(self, name: str, weight: Tensor, evidence: Mapping[str, Tensor]) -> Tensor:
+        """The worth of every weight of one layer, refused if not finite."""
+        import torch
+
+        supply = {**evidence, "weight": weight}
+        arguments = [_given(supply, need, self.score, name) for need in self.score.needs]
+        options = _seeded(self.score, self.recipe.score_options, self.recipe.seed, name)
+        scores: Tensor = self.score.target(*arguments, **options)
+        if not bool(torch.isfinite(scores).all()):
+            raise FewerError(f"score '{self.score.name}' is NaN or infinite in layer '{name}'")
+        return scores
+
+    def solve(
+        self,
+        name: str,
+        stored: Tensor,
+        evidence: Mapping[str, Tensor],
+        count: int,
+        *,
+        before: Tensor | None = None,
+        worth: Tensor | None = None,
+    ) -> Solved:
+        """Prune one layer.
+
+        Args:
+            name: of the layer, for messages and seeds.
+            stored: its weight (out, in) in the stored dtype.
+            evidence: what was measured about it.
+            count: units that stay.
+            before: mask of an earlier round; what it dropped stays dropped.
+            worth: its scores, where somebody has computed them already.
+        """
+        import torch
+
+        weight = working(name, stored)
+        scores = self.scores(name, weight, evidence) if worth is None else worth
+        if before is not None:
+            scores = torch.where(before, scores, scores.min() - 1.0)
+        chosen = self.rule(name, stored, count)
+        mask = chosen.select(scores)
+        supply = {**evidence, "weight": weight, "mask": mask}
+        options = _seeded(self.update, self.recipe.update_options, self.recipe.seed, name)
+        if self.recipe.choose == "update":
+            options["rule"] = chosen
+        made = self.update.target(*(_given(supply, need, self.update, name) for need in self.update.needs), **options)
+        return self.finish(name, stored, weight, scores, made, evidence)
+
+    def rule(self, name: str, stored: Tensor, count: int) -> Rule:
+        """What the mask of this layer has to satisfy."""
+        from fewer.select import rule
+
+        recipe, shape = self.recipe, (int(stored.shape[0]), int(stored.shape[1]))
+        amount = self._amount(count)
+        return rule(shape, amount, pattern=self.pattern, within=recipe.within, compat=recipe.compat, where=name)
+
+    def finish(
+        self, name: str, stored: Tensor, weight: Tensor, scores: Tensor, made: Updated, evidence: Mapping[str, Tensor]
+    ) -> Solved:
+        """Check what an update made, put it in the stored dtype, and measure it."""
+        import torch
+
+        after = torch.where(made.mask, made.weight, torch.zeros_like(made.weight)).to(stored.dtype)
+        if not bool(torch.isfinite(after).all()):
+            raise FewerError(f"update '{self.update.name}' gives NaN or infinity in layer '{name}'; nothing is written")
+        self.histograms.add(weight, scores, made.mask)
+        gram = evidence.get("input_gram")
+        damage = None if gram is None else relative_damage(weight, after.to(weight.dtype), gram)
+        return Solved(after, made.mask, made.bias, damage, made.notes)
+
+    def _amount(self, count: int) -> int | float:
+        """The count; or the share as it was asked for, where an implementation's own rounding starts from it."""
+        recipe = self.recipe
+        if self.pattern.keep is not None:
+            return float(self.pattern.keep)
+        asked = recipe.compat and recipe.budget == "uniform" and not recipe.varied
+        return recipe.mean_keep() if asked else count
+
+
+def working(name: str, stored: Tensor) -> Tensor:
+    """The weight in the precision that the arithmetic is done in, refused if not finite."""
+    import torch
+
+    if not bool(torch.isfinite(stored).all()):
+        raise FewerError(f"the weight of layer '{name}' holds NaN or infinity; repair the checkpoint first")
+    return stored if stored.dtype == torch.float64 else stored.float()
+
+
+def relative_damage(weight: Tensor, after: Tensor, gram: Tensor) -> float:
+    """||X (W - W')^T||_F / ||X W^T||_F from the Gram matrix of X.
+
+    >>> import torch
+    >>> relative_damage(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 4.0]]), torch.eye(2))
+    0.6
+    """
+    gram = gram.to(weight.dtype)
+    gone = weight - after
+    lost = float(((gone @ gram) * gone).double().sum())
+    whole = float(((weight @ gram) * weight).double().sum())
+    return float((max(lost, 0.0) / whole) ** 0.5) if whole > 0.0 else 0.0
+
+
+@dataclass(slots=True)
+class Histograms:
+    """Counts of log10 |value| over all layers, kept and dropped apart."""
+
+    counts: dict[tuple[str, bool], Any] = field(default_factory=dict)
+
+    def add(self, weight: Tensor, scores: Tensor, mask: Tensor) -> None:
+        """Count one layer: its dense weights and its scores."""
+        stride = max(1, weight.numel() // _SAMPLE)
+        keep = mask.reshape(-1)[::stride]
+        for title, values in (("weights", weight), ("scores", scores)):
+            flat = values.reshape(-1)[::stride]
+            self._count(title, True, flat[keep])
+            self._count(title, False, flat[~keep])
+
+    def finish(self) -> tuple[Histogram, ...]:
+        """The histograms, empty ends cut off."""
+        import numpy as np
+
+        edges = np.linspace(_LOW, _HIGH, _BINS + 1)
+        found = []
+        for title in dict.fromkeys(title for title, _ in self.counts):
+            kept, dropped = self.counts[title, True], self.counts[title, False]
+            used = np.flatnonzero(kept + dropped)
+            if used.size:
+                part = slice(int(used[0]), int(used[-1]) + 1)
+                ends = edges[part.start : part.stop + 1].tolist()
+                found.append(Histogram(title, tuple(ends), *(tuple(c[part].tolist()) for c in (kept, dropped))))
+        return tuple(found)
+
+    def _count(self, title: str, kept: bool, values: Tensor) -> None:
+        import torch
+
+        sizes = values.abs()
+        logs = sizes[sizes > 0].float().log10().clamp(_LOW, _HIGH)
+        counts = torch.histc(logs.cpu(), _BINS, _LOW, _HIGH).long().numpy()
+        self.counts[title, kept] = self.counts.get((title, kept), 0) + counts
+
+
+def _given(supply: Mapping[str, Any], need: str, method: Method, layer: str) -> Any:
+    if need not in supply:
+        raise FewerError(f"{method.kind} '{method.name}' needs {need}, which was not measured for layer '{layer}'")
+    return supply[need]
+
+
+def _seeded(method: Method, options: Mapping[str, Any], seed: int, layer: str) -> dict[str, Any]:
+    """The user's knobs, and for a random method a seed of its own for every layer."""
+    given = dict(options)
+    if "seed" in method.knobs:
+        given["seed"] = (int(given.get("seed", seed)) + zlib.crc32(layer.encode())) % (1 << 31)
+    return given

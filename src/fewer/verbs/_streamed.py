@@ -1,0 +1,212 @@
+"""Prune a checkpoint directory block by block into another: never in memory as a whole, resumable, whole at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewer.events import Note, Progress, RunDone, RunStarted, StageStarted, emit
+from fewer.method import FewerError
+from fewer.plan import Plan, evidence_of, make_plan
+from fewer.recipe import Recipe
+from fewer.verbs._engine import WHOLE_MODEL, Engine, missing_data, ticker
+from fewer.verbs._solve import Histograms
+from fewer.verbs.pruned import Pruned, companions
+from fewer.verbs.result import LayerResult
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fewer.adapt import Layer, Opened
+    from fewer.adapt.data import Batches
+    from fewer.adapt.stream import Stream
+
+__all__ = ["run"]
+
+
+def run(source: str | Path, data: Any, recipe: Recipe, out: str | Path, progress: Progress | None) -> Pruned:
+    """Prune the checkpoint at `source` into the directory `out`."""
+    from fewer import adapt
+    from fewer.verbs._inputs import calibration
+    from fewer.verbs.prune import run as run_in_memory
+
+    outline = adapt.outline(source)
+    plan = make_plan(outline, recipe)
+    reason = _needs_memory(plan, outline.blocks)
+    if reason:
+        _check_memory(plan, reason)
+        result = run_in_memory(adapt.open(source), data, recipe, inplace=True, progress=progress)
+        result.save(out)
+        return result
+    start = time.monotonic()
+    settings = plan.recipe.data
+    text = data if data is not None else (settings.text or None)
+    batches = calibration(text, _Tokens(source), settings.samples, settings.length, settings.seed)
+    if batches is None and evidence_of(plan.recipe):
+        raise missing_data(plan)
+    return _stream(source, plan, batches, Path(out), start, progress)
+
+
+def _needs_memory(plan: Plan, blocks: tuple[Any, ...]) -> str:
+    """Why a run cannot be streamed, or an empty string."""
+    recipe = plan.recipe
+    if not blocks:
+        return "a model without blocks"
+    if recipe.steps > 1:
+        return f"steps = {recipe.steps}"
+    if recipe.order == "at-once":
+        return "order 'at-once'"
+    whole = WHOLE_MODEL & set(plan.evidence)
+    if whole:
+        return f"{', '.join(sorted(whole))} for score '{recipe.score}'"
+    if Engine(plan).needs_all_layers:
+        return f"budget '{recipe.budget}', which compares all layers,"
+    return ""
+
+
+def _check_memory(plan: Plan, reason: str) -> None:
+    """Refuse what needs the whole model at once on a machine that cannot hold it."""
+    need = 2 * plan.bytes + 4 * plan.total + plan.evidence_bytes
+    free = _free_memory()
+    if need > free:
+        raise FewerError(
+            f"{reason} needs the whole model in memory: about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            "a sequential run with budget 'uniform' or 'erk' streams block by block"
+        )
+
+
+def _free_memory() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        table = dict(line.split(":", 1) for line in lines)
+        return 1024.0 * int(table["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return math.inf
+
+
+class _Tokens:
+    """Opens a checkpoint's tokenizer without its weights, when calibration text asks for it."""
+
+    def __init__(self, source: str | Path) -> None:
+        self._source = source
+
+    def tokenizer(self) -> Any:
+        """The tokenizer beside the checkpoint."""
+        from fewer.adapt.checkpoint import model_path, read_tokenizer
+
+        return read_tokenizer(model_path(self._source))
+
+    def hash(self) -> str:
+        """Never asked for; its presence says that `tokenizer` is a method."""
+        return ""
+
+
+def _stream(
+    source: str | Path, plan: Plan, batches: Batches | None, out: Path, start: float, progress: Progress | None
+) -> Pruned:
+    from fewer import evidence
+    from fewer.adapt.stream import Stream
+
+    names = plan.evidence if batches is not None else ()
+    seen = "" if batches is None else batches.hash
+    key = hashlib.sha256(f"{plan.hash}:{seen}".encode()).hexdigest()
+    stream = Stream(source, out, key=key)
+    engine = Engine(plan, progress)
+    recipe = plan.recipe
+    title = f"{recipe.score}, keep {recipe.mean_keep():g}, {recipe.pattern}, streamed"
+    emit(progress, RunStarted("prune", title, len(plan.rows), len(stream.blocks)))
+    chosen = {row.name for row in plan.rows}
+    layers = [layer for layer in stream.candidates if layer.name in chosen]
+    engine.allot(layers, {}, None)
+    emit(progress, StageStarted("pruning", len(stream.blocks)))
+    visit = _journalled(engine, len(stream.blocks))
+    records = evidence.sequential(stream, batches, names, visit, layers=layers, progress=ticker(progress))
+    result = _collect(engine, records, stream, batches, out)
+    account = result.to_dict()
+    stream.finish(extras=companions(plan, account), mark=result.mark())
+    seconds = time.monotonic() - start
+    for text in result.notes:
+        emit(progress, Note(text))
+    emit(progress, RunDone("prune", seconds, f"{result.sparsity:.4%} of {plan.total:,} weights are zero"))
+    return dataclasses.replace(result, seconds=seconds)
+
+
+def _journalled(engine: Engine, blocks: int) -> Any:
+    """A visitor whose result is plain data: what a resumed run needs to know of a finished block."""
+    inner = engine.visitor(blocks)
+
+    def visit(layers: Iterable[Layer], store: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
+        held = tuple(layers)
+        engine.job.histograms.counts.clear()
+        inner(held, store)
+        done = [layer.name for layer in held if layer.name in engine.results]
+        return {
+            "layers": [asdict(engine.results[name]) for name in done],
+            "notes": {name: engine.layer_notes[name] for name in done if name in engine.layer_notes},
+            "histograms": [[t, k, c.tolist()] for (t, k), c in engine.job.histograms.counts.items()],
+        }
+
+    return visit
+
+
+def _collect(
+    engine: Engine, records: Iterable[Mapping[str, Any]], stream: Stream, batches: Batches | None, out: Path
+) -> Pruned:
+    """The account of all blocks, those of an interrupted run included."""
+    import numpy as np
+
+    histograms = Histograms()
+    for record in records:
+        for row in record["layers"]:
+            engine.results[row["name"]] = LayerResult(**{**row, "shape": tuple(row["shape"])})
+        engine.layer_notes.update(record["notes"])
+        for title, kept, counts in record["histograms"]:
+            key = (title, bool(kept))
+            histograms.counts[key] = histograms.counts.get(key, 0) + np.asarray(counts)
+    return Pruned(
+        source=out,
+        masks=_Nonzero(out, {row.name: row.shape for row in engine.plan.rows}),
+        plan=engine.plan,
+        layers=tuple(engine.results[row.name] for row in engine.plan.rows),
+        seconds=0.0,
+        notes=engine.notes(),
+        histograms=histograms.finish(),
+        layer_notes=engine.layer_notes,
+        calibration="" if batches is None else batches.source,
+        calibration_hash="" if batches is None else batches.hash,
+        model_hash=stream.hash(),
+    )
+
+
+@dataclass(frozen=True)
+class _Nonzero(Mapping[str, "Tensor"]):
+    """The masks of a streamed output, read off its weights one layer at a time: True where a weight is not zero."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, int]]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.shapes:
+            raise KeyError(name)
+        layer = next(layer for layer in self._opened().candidates if layer.name == name)
+        return layer.read() != 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def _opened(self) -> Opened:
+        from fewer import adapt
+
+        if "opened" not in self.__dict__:
+            object.__setattr__(self, "opened", adapt.open(self.path))
+        found: Opened = self.__dict__["opened"]
+        return found

@@ -1,0 +1,241 @@
+"""Put pruned models beside the dense one and beside random selections at the same allocation."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fewer.events import Progress, StageStarted, emit
+from fewer.method import FewerError
+from fewer.plan import DEFAULT_UPDATE
+from fewer.recipe import Recipe
+from fewer.verbs.result import Candidate, Comparison, Provenance, Quality
+
+if TYPE_CHECKING:
+    from fewer.adapt import Opened
+    from fewer.verbs.pruned import Pruned
+
+__all__ = ["compare", "race"]
+
+#: Candidates are measured together as long as their parameters take less memory than this.
+_TOGETHER = 1 << 30
+_PACKAGES = ("fewer", "torch", "transformers", "numpy", "safetensors", "tokenizers")
+
+
+def compare(
+    dense: Any,
+    *pruned: Any,
+    data: Any = None,
+    random: bool = True,
+    context: int | None = None,
+    labels: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure pruned models against the dense one on the same held-out data.
+
+    Args:
+        dense: the model before pruning.
+        pruned: results of `fewer.prune`; the last argument may be the data instead.
+        data: held-out data, as in `evaluate`.
+        random: put a random selection with the same pattern and the same count in every layer beside each.
+        context: tokens in a window, as in `evaluate`.
+        labels: names of the pruned models, in order; by default made of score, update and budget.
+        progress: receives events.
+
+    Returns:
+        The comparison; `.to_text()`, `.to_json()` and `.to_html(path)` show it.
+
+    Raises:
+        FewerError: no data, or something that is not a pruning result.
+    """
+    from fewer.verbs._inputs import opened_of
+    from fewer.verbs.pruned import Pruned
+
+    results = list(pruned)
+    if data is None and results and not isinstance(results[-1], Pruned):
+        data = results.pop()
+    if data is None:
+        raise FewerError("compare needs held-out data: pass data=, a text file or token windows")
+    for item in results:
+        if not isinstance(item, Pruned):
+            raise FewerError(f"compare takes results of fewer.prune, not {type(item).__name__}")
+    opened = opened_of(dense)
+    names = [*labels, *(label_of(item.plan.recipe) for item in results[len(labels) :])]
+    entries = list(zip(names, results, strict=True))
+    if random:
+        emit(progress, StageStarted("random selections"))
+        entries += [("random", item) for item in _controls(opened, results)]
+    quality, base = _measure(opened, entries, data, context, progress)
+    candidates = [
+        _candidate(name, item, found, random=item.plan.recipe.score == "random")
+        for (name, item), found in zip(entries, quality, strict=True)
+    ]
+    return Comparison(_dense(opened, base), tuple(candidates), provenance(opened, results, base.data))
+
+
+def race(
+    model: Any,
+    recipes: Iterable[Recipe | tuple[str, Recipe]],
+    calibration: Any = None,
+    data: Any = None,
+    *,
+    random: bool = True,
+    context: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Prune one model by several recipes and compare the results.
+
+    Args:
+        model: the dense model.
+        recipes: the contenders, each alone or as (label, recipe).
+        calibration: what the recipes' evidence is measured on.
+        data: held-out data, as in `evaluate`.
+        random: as in `compare`.
+        context: as in `evaluate`.
+        progress: receives events.
+
+    Returns:
+        The comparison, contenders in the order given.
+    """
+    from fewer.verbs._inputs import calibration as read
+    from fewer.verbs._inputs import opened_of
+    from fewer.verbs.prune import run
+
+    opened = opened_of(model)
+    pairs = [
+        entry if isinstance(entry, tuple) else (label_of(entry.resolve(DEFAULT_UPDATE)), entry) for entry in recipes
+    ]
+    if not pairs:
+        raise FewerError("a race needs at least one recipe")
+    first = pairs[0][1].data
+    batches = read(calibration, opened, first.samples, first.length, first.seed)
+    results = [run(opened, batches, recipe, progress=progress) for _, recipe in pairs]
+    labels = [label for label, _ in pairs]
+    return compare(opened, *results, data=data, random=random, context=context, labels=labels, progress=progress)
+
+
+def label_of(recipe: Recipe) -> str:
+    """What a table calls a recipe: its own name, or what distinguishes it."""
+    if recipe.name:
+        return recipe.name
+    parts = [recipe.score]
+    if recipe.update not in ("", "zero"):
+        parts.append(recipe.update)
+    if recipe.budget not in ("", "uniform"):
+        parts.append(recipe.budget)
+    return " + ".join(parts)
+
+
+def provenance(opened: Opened, results: Sequence[Pruned], evaluation: str) -> Provenance:
+    """Versions, hashes, machine, date and the papers behind what was run."""
+    citations = dict.fromkeys(line for item in results for line in item.plan.citations)
+    sources = dict.fromkeys(item.calibration for item in results if item.calibration)
+    return Provenance(
+        model=str(opened.path or opened.kind),
+        model_hash=opened.hash(),
+        calibration="; ".join(sources) or "none",
+        evaluation=evaluation,
+        versions=versions(),
+        machine=machine(),
+        date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        citations=tuple(citations),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """Processor architecture, cores, and threads in use."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.machine()}, {sys.platform}, {cores} cores, {torch.get_num_threads()} torch threads"
+
+
+def _controls(opened: Opened, results: Sequence[Pruned]) -> list[Pruned]:
+    """One random selection for every distinct pattern and allocation among the results."""
+    from fewer.verbs.prune import random_like
+
+    found: dict[tuple[Any, ...], Pruned] = {}
+    for item in results:
+        key = (item.plan.recipe.pattern, *((row.name, row.kept) for row in item.layers))
+        if item.plan.recipe.score != "random" and key not in found:
+            found[key] = random_like(opened, item)
+    return list(found.values())
+
+
+def _measure(
+    opened: Opened, entries: Sequence[tuple[str, Pruned]], data: Any, context: int | None, progress: Progress | None
+) -> tuple[list[Quality], Quality]:
+    """Quality of every entry and of the dense model; as many at once as memory allows."""
+    from fewer.verbs.evaluate import evaluate_all
+
+    size = max(1, sum(p.numel() * p.element_size() for p in opened.module.parameters()))
+    together = max(1, _TOGETHER // size)
+    found: list[Quality] = []
+    base: Quality | None = None
+    for start in range(0, len(entries), together):
+        part = {str(start + place): item for place, (_, item) in enumerate(entries[start : start + together])}
+        got = evaluate_all(part, data, dense=opened, context=context, progress=progress)
+        base = got.pop("dense")
+        found += got.values()
+    if base is None:
+        base = evaluate_all({"model": opened}, data, context=context, progress=progress)["model"]
+    return found, base
+
+
+def _candidate(name: str, item: Pruned, quality: Quality, *, random: bool) -> Candidate:
+    recipe = item.plan.recipe
+    return Candidate(
+        label=name,
+        group="random" if random else name,
+        keep=recipe.mean_keep(),
+        pattern=recipe.pattern,
+        random=random,
+        quality=quality,
+        layers=item.layers,
+        **_sizes(item.opened),
+        seconds=item.seconds,
+        recipe=recipe.to_dict(),
+        histograms=item.histograms,
+        notes=item.notes,
+    )
+
+
+def _dense(opened: Opened, quality: Quality) -> Candidate:
+    return Candidate(
+        label="dense",
+        group="dense",
+        keep=1.0,
+        pattern="unstructured",
+        random=False,
+        quality=dataclasses.replace(quality, kl=None, top1_agreement=None),
+        layers=(),
+        **_sizes(opened),
+        seconds=0.0,
+    )
+
+
+def _sizes(opened: Opened) -> dict[str, Any]:
+    """Parameters, non-zero parameters and bytes of a model; a shared parameter counts once."""
+    parameters = list(opened.module.parameters())
+    return {
+        "parameters": sum(p.numel() for p in parameters),
+        "nonzero": sum(int((p != 0).sum()) for p in parameters),
+        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+    }

@@ -1,0 +1,237 @@
+"""Measure a model on held-out data: alone, and against the dense model that it came from."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fewer.events import EvidenceProgress, Progress, StageStarted, emit
+from fewer.method import FewerError
+from fewer.verbs.result import Quality
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["evaluate", "evaluate_all"]
+
+#: Float32 numbers that one step of the log-softmax may hold: 64 MB, whatever the vocabulary.
+_CHUNK = 1 << 24
+SLICES = 8
+
+
+def evaluate(
+    model: Any,
+    data: Any,
+    *,
+    against: Any = None,
+    context: int | None = None,
+    slices: int = SLICES,
+    batch: int = 8,
+    progress: Progress | None = None,
+) -> Quality:
+    """Measure one model on held-out data.
+
+    Formula: perplexity = exp(mean nll), nll = -log q(next token); KL = mean sum_v p_v log(p_v / q_v) with p the
+    dense model's next-token distribution and q the model's, in nats per token.
+
+    Args:
+        model: module, opened checkpoint, pruning result, or directory.
+        data: the word "demo", a text file, token windows (windows, context), one long row of tokens (tokens,), or
+            an iterable of batches. Windows do not overlap, and a window's first token is not predicted.
+        against: the dense model; without it `kl` and `top1_agreement` are None.
+        context: tokens in a window; by default the data's own length (256 for text and long rows).
+        slices: number of contiguous parts of the data whose perplexities are compared.
+        batch: windows that pass through the model at once.
+        progress: receives events.
+
+    Returns:
+        The measured quality. For a module that is not a causal language model perplexity is NaN and
+        `output_error` holds the relative error of its outputs.
+
+    Raises:
+        FewerError: no data, windows of unequal length, non-finite logits.
+
+    Example:
+        >>> import torch
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = dict(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1)
+        >>> model = LlamaForCausalLM(LlamaConfig(num_attention_heads=2, num_key_value_heads=2, **sizes))
+        >>> evaluate(model, torch.arange(32).reshape(2, 16), against=model).kl
+        0.0
+    """
+    models = {"model": model}
+    found = evaluate_all(models, data, dense=against, context=context, slices=slices, batch=batch, progress=progress)
+    return found["model"]
+
+
+def evaluate_all(
+    models: Mapping[str, Any],
+    data: Any,
+    *,
+    dense: Any = None,
+    context: int | None = None,
+    slices: int = SLICES,
+    batch: int = 8,
+    progress: Progress | None = None,
+) -> dict[str, Quality]:
+    """Measure several models on the same windows, running the dense model once.
+
+    With `dense`, the result holds its own quality too, under the name "dense" (unless a model has that name).
+
+    Args:
+        models: by name; as in `evaluate`.
+        data: as in `evaluate`.
+        dense: the model that the others are compared with.
+        context: as in `evaluate`.
+        slices: as in `evaluate`.
+        batch: as in `evaluate`.
+        progress: receives events.
+
+    Returns:
+        One `Quality` a name.
+    """
+    import torch
+
+    from fewer.adapt.run import evaluating
+    from fewer.verbs._inputs import module_of, windows
+
+    reference = None if dense is None else module_of(dense)
+    runs = {name: module_of(model) for name, model in models.items()}
+    first = reference if reference is not None else next(iter(runs.values()))
+    cut = windows(data, dense if dense is not None else next(iter(models.values())), context, batch)
+    tallies = {name: _Tally() for name in runs}
+    base = _Tally()
+    emit(progress, StageStarted("measuring", len(cut.batches)))
+    with torch.inference_mode(), contextlib.ExitStack() as stack:
+        for module in {id(m): m for m in [first, *runs.values()]}.values():
+            stack.enter_context(evaluating(module))
+        for place, inputs in enumerate(cut.batches):
+            _measure_batch(reference, runs, inputs, base, tallies)
+            emit(progress, EvidenceProgress(place + 1, len(cut.batches)))
+    found = {name: tally.quality(cut, slices, compared=reference is not None) for name, tally in tallies.items()}
+    if reference is not None:
+        found.setdefault("dense", base.quality(cut, slices, compared=False))
+    return found
+
+
+@dataclass
+class _Tally:
+    """Sums over the windows seen so far; one entry a window, so that any slicing can be made later."""
+
+    nll: list[float] = field(default_factory=list)
+    count: list[int] = field(default_factory=list)
+    kl: float = 0.0
+    agree: int = 0
+    error: float = 0.0
+    size: float = 0.0
+    language: bool = True
+
+    def quality(self, cut: Any, slices: int, *, compared: bool) -> Quality:
+        """The means, and the perplexity of every contiguous slice."""
+        tokens = sum(self.count)
+        if not tokens:
+            raise FewerError("the evaluation data is empty: at least one window of two tokens is needed")
+        parts = _slices(self.nll, self.count, slices) if self.language else {}
+        nll = sum(self.nll) / tokens if self.language else math.nan
+        worst = max(parts, key=lambda name: parts[name]) if parts else ""
+        return Quality(
+            tokens=tokens,
+            context=cut.context,
+            nll=nll,
+            perplexity=_exp(nll),
+            worst_slice_perplexity=parts[worst] if worst else math.nan,
+            worst_slice=worst,
+            kl=self.kl / tokens if compared and self.language else None,
+            top1_agreement=self.agree / tokens if compared else None,
+            slices=parts,
+            data=cut.source,
+            output_error=math.sqrt(self.error / self.size) if compared and self.size else None,
+        )
+
+
+def _slices(nll: Sequence[float], count: Sequence[int], slices: int) -> dict[str, float]:
+    """Perplexity of contiguous, nearly equal runs of windows, by a name that says which windows."""
+    number = max(1, min(slices, len(nll)))
+    edges = [len(nll) * part // number for part in range(number + 1)]
+    spans = [(a, b) for a, b in itertools.pairwise(edges) if sum(count[a:b])]
+    return {f"windows {a}-{b - 1}": _exp(sum(nll[a:b]) / sum(count[a:b])) for a, b in spans}
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if not value > 700.0 else math.inf
+
+
+def _measure_batch(
+    reference: torch.nn.Module | None,
+    runs: Mapping[str, torch.nn.Module],
+    inputs: Mapping[str, Tensor],
+    base: _Tally,
+    tallies: Mapping[str, _Tally],
+) -> None:
+    """One batch through the dense model once and through every candidate."""
+    expected = None if reference is None else _outputs(reference, inputs, "the dense model")
+    if expected is not None:
+        _add(base, expected, None, inputs)
+    for name, module in runs.items():
+        got = expected if module is reference else _outputs(module, inputs, f"'{name}'")
+        assert got is not None
+        _add(tallies[name], got, expected, inputs)
+
+
+def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str) -> Tensor:
+    """The logits (or first output) of a module, refused if any is NaN or infinite."""
+    from fewer.verbs._inputs import call
+
+    out = call(module, inputs)
+    if not out.isfinite().all():
+        raise FewerError(f"{name} gives NaN or infinite outputs on the evaluation data")
+    return out
+
+
+def _add(tally: _Tally, got: Tensor, expected: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
+    tokens = inputs.get("input_ids")
+    if tokens is not None and got.ndim == 3 and got.shape[:2] == tokens.shape:
+        _add_tokens(tally, got, expected, tokens, inputs.get("attention_mask"))
+    else:
+        _add_outputs(tally, got, expected)
+
+
+def _add_tokens(tally: _Tally, got: Tensor, expected: Tensor | None, tokens: Tensor, attention: Tensor | None) -> None:
+    """Next-token losses of one batch of windows (windows, context, vocabulary)."""
+    import torch
+
+    rows, width, vocabulary = got.shape
+    step = max(1, _CHUNK // vocabulary)
+    for row in range(rows):
+        live = torch.ones(width - 1, dtype=torch.bool) if attention is None else attention[row, 1:].bool()
+        loss = 0.0
+        for start in range(0, width - 1, step):
+            part = slice(start, min(start + step, width - 1))
+            use = live[part]
+            target = tokens[row, 1:][part][use].to(got.device)
+            log_q = torch.log_softmax(got[row, :-1][part][use].float(), dim=-1)
+            loss -= float(log_q.gather(1, target[:, None]).double().sum())
+            if expected is not None:
+                log_p = torch.log_softmax(expected[row, :-1][part][use].float(), dim=-1)
+                tally.kl += float((log_p.exp() * (log_p - log_q)).sum(-1).double().sum())
+                tally.agree += int((log_p.argmax(-1) == log_q.argmax(-1)).sum())
+        tally.nll.append(loss)
+        tally.count.append(int(live.sum()))
+
+
+def _add_outputs(tally: _Tally, got: Tensor, expected: Tensor | None) -> None:
+    """Outputs of a module that is not a language model: relative error, and agreement of the largest entry."""
+    tally.language = False
+    flat = got.reshape(-1, got.shape[-1]) if got.ndim > 1 else got.reshape(1, -1)
+    tally.nll.append(0.0)
+    tally.count.append(flat.shape[0])
+    if expected is not None:
+        wanted = expected.reshape(flat.shape).double()
+        tally.error += float((flat.double() - wanted).square().sum())
+        tally.size += float(wanted.square().sum())
+        tally.agree += int((flat.argmax(-1) == wanted.argmax(-1)).sum())

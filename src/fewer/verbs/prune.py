@@ -1,0 +1,286 @@
+"""Prune a model: by arguments, by recipe, or at random like another result."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewer.events import Note, Progress, RunDone, RunStarted, emit
+from fewer.method import FewerError, catalogue
+from fewer.plan import Plan, evidence_of, make_plan
+from fewer.recipe import DataSettings, Keep, Recipe
+from fewer.verbs._engine import Engine, missing_data, run_rounds
+from fewer.verbs.pruned import Pruned
+
+if TYPE_CHECKING:
+    from fewer.adapt import Opened
+    from fewer.adapt.data import Batches
+
+__all__ = ["plan_for", "prune", "random_like", "run"]
+
+
+def prune(
+    model: Any,
+    data: Any = None,
+    *,
+    score: str | Callable[..., Any] = "",
+    keep: float | Sequence[float] | None = None,
+    pattern: str = "",
+    within: str = "",
+    unit: str = "",
+    budget: str | Callable[..., Any] = "",
+    update: str | Callable[..., Any] = "",
+    score_options: Mapping[str, Any] | None = None,
+    budget_options: Mapping[str, Any] | None = None,
+    update_options: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    choose: str = "",
+    order: str = "sequential",
+    steps: int = 1,
+    schedule: str = "cubic",
+    compat: str = "",
+    damage: str = "auto",
+    seed: int = 0,
+    samples: int = 128,
+    length: int = 256,
+    out: str | Path | None = None,
+    inplace: bool = False,
+    progress: Progress | None = None,
+) -> Pruned:
+    """Score, choose and update the weights of every layer, block by block.
+
+    Args:
+        model: torch module, opened model, checkpoint directory, or "demo".
+        data: calibration data: a text file, "demo", token windows (windows, length), or an iterable of batches;
+            not needed by scores and updates that look at weights alone.
+        score: name of a score, or a function registered with `fewer.method.method`; "wanda" by default, "obs" where
+            the update solves for the weights that stay.
+        keep: share that stays, in (0, 1]; several shares are interpolated over depth. By default 0.5, or what the
+            pattern says.
+        pattern: "unstructured", "2:4" (keep 2 of 4), "16x1" (rows x columns), "row", "column", "layer".
+        within: who competes with whom: "row", "column", "group", "layer"; by default the score's own habit.
+        unit: what is kept or dropped; the pattern implies it.
+        budget: how kept weights are shared out over layers.
+        update: what happens to the weights that stay.
+        score_options: knobs of the score.
+        budget_options: knobs of the budget.
+        update_options: knobs of the update.
+        only: globs; prune these layers alone.
+        skip: globs; leave these layers alone.
+        choose: who has the last word on the mask: "score", or "update" (by default with the score "obs").
+        order: "sequential" (later blocks see the pruned earlier ones) or "at-once".
+        steps: rounds; the kept share follows the schedule from one to the next.
+        schedule: name of a schedule.
+        compat: reproduce an implementation's rounding ("wanda", "sparsegpt").
+        damage: measure each layer's error: "auto" (where cheap), "gram" (always), "none".
+        seed: of every random choice.
+        samples: windows of calibration text, where data is a text file.
+        length: tokens in such a window.
+        out: write the result to this directory. A checkpoint directory is then streamed block by block, whatever
+            its size, and a run that was killed goes on where it stopped.
+        inplace: write into the given module instead of a copy of it.
+        progress: receives events.
+
+    Returns:
+        The pruned model, its masks, and an account of every layer.
+
+    Raises:
+        FewerError: anything wrong with names, shares, shapes, data or numbers, before anything is written.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4))
+        >>> prune(model, score="magnitude", keep=0.25).layers[0].kept
+        8
+    """
+    recipe = Recipe(
+        score=_name("score", score),
+        keep=_keep(keep),
+        pattern=pattern,
+        within=within,
+        unit=unit,
+        budget=_name("budget", budget),
+        update=_name("update", update),
+        score_options=dict(score_options or {}),
+        budget_options=dict(budget_options or {}),
+        update_options=dict(update_options or {}),
+        only=_globs("only", only),
+        skip=_globs("skip", skip),
+        choose=choose,
+        order=order,
+        steps=steps,
+        schedule=schedule,
+        compat=compat,
+        damage=damage,
+        seed=seed,
+        data=DataSettings(samples=samples, length=length, seed=seed),
+    )
+    return run(model, data, recipe, out=out, inplace=inplace, progress=progress)
+
+
+def run(
+    model: Any,
+    data: Any,
+    recipe: Recipe,
+    *,
+    out: str | Path | None = None,
+    inplace: bool = False,
+    progress: Progress | None = None,
+) -> Pruned:
+    """Prune a model by a recipe; everything else is as in `prune`.
+
+    Args:
+        model: as in `prune`.
+        data: as in `prune`.
+        recipe: what to do.
+        out: as in `prune`.
+        inplace: as in `prune`.
+        progress: as in `prune`.
+
+    Returns:
+        The pruned model.
+    """
+    from fewer.adapt.output import check_target
+    from fewer.verbs import _streamed
+    from fewer.verbs._inputs import opened_of
+
+    if out is not None and isinstance(model, str | Path):
+        return _streamed.run(model, data, recipe, out, progress)
+    if out is not None:
+        check_target(Path(out))
+    opened = opened_of(model)
+    result = _run_in_memory(opened, data, recipe, fresh=inplace or isinstance(model, str | Path), progress=progress)
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def plan_for(model: Any, recipe: Recipe | None = None) -> Plan:
+    """What a run of this recipe would do to each layer, without reading a weight of a checkpoint.
+
+    Args:
+        model: directory, "demo", module or opened model.
+        recipe: the default recipe if left out.
+
+    Returns:
+        The plan; print it.
+    """
+    from fewer import adapt
+
+    source = adapt.outline(model) if isinstance(model, str | Path) else _opened(model)
+    return make_plan(source, recipe or Recipe())
+
+
+def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
+    """A random selection with the same pattern and the same count in every layer as another result.
+
+    Args:
+        model: the dense model.
+        like: the result to stand beside.
+        seed: of the selection.
+
+    Returns:
+        The dense model with random weights dropped and no update: the control that a method must beat.
+    """
+    recipe = dataclasses.replace(
+        like.plan.recipe,
+        name="random",
+        paper="",
+        score="random",
+        score_options={},
+        update="zero",
+        update_options={},
+        choose="score",
+        within="group" if like.plan.recipe.within == "group" else "layer",
+        order="at-once",
+        steps=1,
+        compat="",
+        damage="none",
+        seed=seed,
+    )
+    from fewer.verbs._inputs import copy_of
+
+    opened = copy_of(_opened(model))
+    start = time.monotonic()
+    rows = {row.name: row for row in like.plan.rows}
+    done = {row.name: row for row in like.layers}
+    unit = {name: row.total // row.units for name, row in rows.items()}
+    engine = Engine(dataclasses.replace(like.plan, recipe=recipe, evidence=()))
+    engine.counts = {name: row.kept // unit[name] for name, row in done.items()}
+    for layer in opened.candidates:
+        if layer.name in engine.counts:
+            engine.prune_layer(layer, {})
+    return _finish(engine, opened, None, like.model_hash, time.monotonic() - start)
+
+
+def _run_in_memory(opened: Opened, data: Any, recipe: Recipe, *, fresh: bool, progress: Progress | None) -> Pruned:
+    from fewer.verbs._inputs import calibration, copy_of
+
+    start = time.monotonic()
+    made = make_plan(opened, recipe)
+    settings = made.recipe.data
+    source = data if data is not None else (settings.text or None)
+    batches = calibration(source, opened, settings.samples, settings.length, settings.seed)
+    names = made.evidence
+    if batches is None:
+        if evidence_of(made.recipe):
+            raise missing_data(made)
+        names = ()
+    dense_hash = opened.hash()
+    target = opened if fresh else copy_of(opened)
+    engine = Engine(made, progress)
+    title = f"{made.recipe.score}, keep {made.recipe.mean_keep():g}, {made.recipe.pattern}"
+    emit(progress, RunStarted("prune", title, len(made.rows), len(opened.blocks)))
+    run_rounds(engine, target, batches, names)
+    result = _finish(engine, target, batches, dense_hash, time.monotonic() - start)
+    for text in result.notes:
+        emit(progress, Note(text))
+    emit(progress, RunDone("prune", result.seconds, f"{result.sparsity:.4%} of {made.total:,} weights are zero"))
+    return result
+
+
+def _finish(engine: Engine, opened: Opened, batches: Batches | None, dense_hash: str, seconds: float) -> Pruned:
+    rows = [row.name for row in engine.plan.rows if row.name in engine.results]
+    return Pruned(
+        source=opened,
+        masks=engine.masks,
+        plan=engine.plan,
+        layers=tuple(engine.results[name] for name in rows),
+        seconds=seconds,
+        notes=engine.notes(),
+        histograms=engine.job.histograms.finish(),
+        layer_notes=engine.layer_notes,
+        calibration="" if batches is None else batches.source,
+        calibration_hash="" if batches is None else batches.hash,
+        model_hash=dense_hash,
+    )
+
+
+def _opened(model: Any) -> Opened:
+    from fewer.verbs._inputs import opened_of
+
+    return opened_of(model)
+
+
+def _name(kind: str, method: str | Callable[..., Any]) -> str:
+    """The catalogue's name of a method that may be given as the function itself."""
+    if isinstance(method, str):
+        return method
+    for entry in catalogue(kind):
+        if entry.target is method:
+            return entry.name
+    raise FewerError(f"{method!r} is not a registered {kind}: decorate it with fewer.method.method('{kind}', name)")
+
+
+def _keep(keep: float | Sequence[float] | None) -> Keep | None:
+    return tuple(keep) if isinstance(keep, Sequence) and not isinstance(keep, str) else keep  # type: ignore[return-value]
+
+
+def _globs(name: str, globs: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(globs, str):
+        raise FewerError(f"{name} is one text; give a list of globs: [{globs!r}]")
+    return tuple(globs)

@@ -1,0 +1,78 @@
+"""A pruned checkpoint from disk, as `prune` handed it out before it was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewer.method import FewerError
+
+if TYPE_CHECKING:
+    from fewer.verbs.pruned import Pruned
+
+__all__ = ["reopen"]
+
+
+def reopen(path: str | Path) -> Pruned:
+    """Read a directory that fewer wrote; masks and counts are taken from the exact zeros of its weights.
+
+    Args:
+        path: the directory.
+
+    Returns:
+        What `prune` returned, except for time and histograms, which are not written.
+
+    Raises:
+        FewerError: not a checkpoint, or one without the recipe and the report that fewer writes beside the weights.
+    """
+    from fewer.plan import make_plan
+    from fewer.recipe import load_recipe
+    from fewer.verbs._inputs import load
+    from fewer.verbs.masks import Masks
+    from fewer.verbs.pruned import Pruned
+    from fewer.verbs.result import LayerResult
+
+    folder = Path(path)
+    if not (folder / "fewer-recipe.toml").is_file():
+        raise FewerError(f"'{path}' was not pruned by fewer: it has no fewer-recipe.toml; `fewer eval` measures it")
+    recipe = load_recipe(folder / "fewer-recipe.toml")
+    account = _account(folder / "fewer-report.json")
+    opened = load(folder)
+    plan = make_plan(opened, recipe)
+    known = {row["name"]: row.get("damage") for row in account["layers"]}
+    masks, rows = Masks(), []
+    for layer in opened.candidates:
+        if layer.name in known:
+            masks.put(layer.name, layer.read() != 0)
+            kept, total = masks.kept(layer.name), layer.shape[0] * layer.shape[1]
+            rows.append(LayerResult(layer.name, layer.block, layer.shape, kept, total, known[layer.name]))
+    return Pruned(
+        source=opened,
+        masks=masks,
+        plan=plan,
+        layers=tuple(rows),
+        seconds=0.0,
+        notes=tuple(account["notes"]),
+        calibration=account["calibration"],
+        calibration_hash=account["calibration_hash"],
+        model_hash=account["model_hash"],
+    )
+
+
+def _account(path: Path) -> dict[str, Any]:
+    """The report beside the weights, with the types that are relied on."""
+    wanted = {"layers": list, "notes": list, "calibration": str, "calibration_hash": str, "model_hash": str}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise FewerError(f"cannot read '{path}': {getattr(error, 'strerror', None) or error}") from None
+    for key, kind in wanted.items():
+        if not isinstance(found, dict) or not isinstance(found.get(key), kind):
+            raise FewerError(f"'{path}' is not a report of fewer: '{key}' is missing or has the wrong type")
+    rows = found["layers"]
+    if not all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in rows):
+        raise FewerError(f"'{path}' is not a report of fewer: a layer has no name")
+    if not all(isinstance(row.get("damage"), float | int | None) for row in rows):
+        raise FewerError(f"'{path}' is not a report of fewer: a layer's damage is not a number")
+    return dict(found)

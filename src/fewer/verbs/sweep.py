@@ -1,0 +1,284 @@
+"""One calibration, the whole curve: every share, pattern and allocation solved again from stored evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
+from fewer.method import FewerError
+from fewer.plan import Plan, evidence_of, make_plan
+from fewer.recipe import Recipe, parse_recipe
+from fewer.verbs._engine import Engine, missing_data, ticker
+from fewer.verbs._solve import Job, working
+from fewer.verbs.compare import compare
+from fewer.verbs.pruned import Pruned
+from fewer.verbs.result import Comparison
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fewer.adapt import Opened
+    from fewer.evidence import Store
+
+__all__ = ["Sweep", "levels", "materialise", "sweep"]
+
+KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The curve: a comparison of all levels, and what is needed to make any of them again without the data."""
+
+    comparison: Comparison
+    recipes: Mapping[str, Recipe]
+    store: Store
+    dense: Opened
+    calibration: str
+    solve_seconds: Mapping[str, float]
+    evidence_seconds: float
+
+    def materialise(self, level: str) -> Pruned:
+        """Solve one level again from the stored evidence.
+
+        Raises:
+            FewerError: no level of that name.
+        """
+        if level not in self.recipes:
+            raise FewerError(f"this sweep has no level '{level}'; it has: {', '.join(self.recipes)}")
+        return _solve(self.dense, {level: self.recipes[level]}, self.store, self.calibration)[level]
+
+    def save(self, out: str | Path) -> Path:
+        """Write evidence, recipes, table (JSON) and report page; `materialise(out, level, dense)` reads it.
+
+        Args:
+            out: a directory that does not exist, is empty, or was written by fewer.
+        """
+        from fewer.adapt.output import whole, write_extras
+
+        target = Path(out)
+        with whole(target) as partial:
+            self.store.save(partial / "evidence")
+            extras = {f"level-{name.replace(':', '-')}.toml": r.to_toml() for name, r in self.recipes.items()}
+            extras["sweep.json"] = self.comparison.to_json()
+            self.comparison.to_html(str(partial / "report.html"))
+            names = {name: f"level-{name.replace(':', '-')}.toml" for name in self.recipes}
+            mark = {"kind": "sweep", "levels": names, "dense": self.store.model, "calibration": self.calibration}
+            write_extras(partial, extras, mark)
+        return target
+
+
+def levels(
+    base: Recipe, keeps: Iterable[float] = KEEPS, patterns: Iterable[str] = (), budgets: Iterable[str] = ()
+) -> dict[str, Recipe]:
+    """The recipes of a sweep by name: every share under every budget, then every pattern that has its own share.
+
+    >>> list(levels(Recipe(update="zero"), keeps=(0.5, 0.3), patterns=("2:4",)))
+    ['keep 0.5', 'keep 0.3', '2:4']
+    """
+    found: dict[str, Recipe] = {}
+    kinds = tuple(budgets) or (base.budget,)
+    for budget in kinds:
+        suffix = f" {budget}" if len(kinds) > 1 else ""
+        for keep in keeps:
+            found[f"keep {keep:g}{suffix}"] = dataclasses.replace(base, keep=float(keep), budget=budget)
+    for pattern in patterns:
+        found[pattern] = dataclasses.replace(base, keep=None, pattern=pattern, within="", unit="", budget="")
+    return found
+
+
+def sweep(
+    model: Any,
+    calibration: Any = None,
+    data: Any = None,
+    *,
+    recipe: Recipe | None = None,
+    keeps: Sequence[float] = KEEPS,
+    patterns: Sequence[str] = (),
+    budgets: Sequence[str] = (),
+    context: int | None = None,
+    store: Store | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Measure evidence once on the dense model and solve every level from it.
+
+    Args:
+        model: the dense model.
+        calibration: what evidence is measured on, as in `prune`; not needed with a `store`.
+        data: held-out data for the measurements, as in `evaluate`.
+        recipe: score, update and the rest, common to all levels.
+        keeps: shares that stay.
+        patterns: patterns with a share of their own, such as "2:4".
+        budgets: allocations to solve every share under; by default the recipe's.
+        context: as in `evaluate`.
+        store: evidence of the same model from an earlier run.
+        out: directory for evidence, table and report.
+        progress: receives events.
+
+    Returns:
+        The measured curve, random beside every level; any level can be materialised later without the data.
+
+    Raises:
+        FewerError: no data, evidence of another model, or a share out of range.
+    """
+    from fewer.verbs._inputs import opened_of
+
+    if out is not None:
+        from fewer.adapt.output import check_target
+
+        check_target(Path(out))
+    opened = opened_of(model)
+    start = time.monotonic()
+    wanted = levels(recipe or Recipe(), keeps, patterns, budgets)
+    plans = {name: make_plan(opened, one) for name, one in wanted.items()}
+    emit(
+        progress, RunStarted("sweep", f"{len(plans)} levels", len(next(iter(plans.values())).rows), len(opened.blocks))
+    )
+    evidence, source = _evidence(opened, plans, calibration, store, progress)
+    measured = time.monotonic() - start
+    recipes = {name: plan.recipe for name, plan in plans.items()}
+    results = _solve(opened, recipes, evidence, source, progress)
+    comparison = compare(opened, *results.values(), data=data, context=context, labels=list(results), progress=progress)
+    curve = tuple(
+        c if c.random else dataclasses.replace(c, group=_group(recipes[c.label])) for c in comparison.candidates
+    )
+    seconds = {name: result.seconds for name, result in results.items()}
+    made = Sweep(
+        dataclasses.replace(comparison, candidates=curve), recipes, evidence, opened, source, seconds, measured
+    )
+    if out is not None:
+        made.save(out)
+    emit(progress, RunDone("sweep", time.monotonic() - start, f"{len(results)} levels from one calibration"))
+    return made
+
+
+def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
+    """One level of a saved sweep, solved from its stored evidence; the calibration data is not needed.
+
+    Args:
+        folder: what `sweep(..., out=folder)` wrote.
+        level: its name, as in the table.
+        dense: the dense model that the sweep was made of.
+
+    Raises:
+        FewerError: not a sweep, no such level, or another model.
+    """
+    from fewer.evidence import Store
+    from fewer.verbs._inputs import opened_of
+
+    mark = _mark(Path(folder))
+    if level not in mark["levels"]:
+        raise FewerError(f"'{folder}' has no level '{level}'; it has: {', '.join(mark['levels'])}")
+    opened = opened_of(dense)
+    store = Store.load(Path(folder) / "evidence", model=opened.hash())
+    file = Path(folder) / Path(mark["levels"][level]).name
+    recipe = parse_recipe(file.read_text("utf-8"), where=str(file))
+    return _solve(opened, {level: recipe.resolve()}, store, str(mark["calibration"]))[level]
+
+
+def _mark(folder: Path) -> dict[str, Any]:
+    try:
+        mark = json.loads((folder / "fewer.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        raise FewerError(f"'{folder}' is not a sweep: it has no readable fewer.json") from None
+    if not isinstance(mark, dict) or mark.get("kind") != "sweep" or not isinstance(mark.get("levels"), dict):
+        raise FewerError(f"'{folder}' was not written by fewer sweep")
+    return mark
+
+
+def _group(recipe: Recipe) -> str:
+    parts = [recipe.score] + ([recipe.update] if recipe.update != "zero" else [])
+    return " + ".join(parts + ([recipe.budget] if recipe.budget != "uniform" else []))
+
+
+def _evidence(
+    opened: Opened, plans: Mapping[str, Plan], calibration: Any, store: Store | None, progress: Progress | None
+) -> tuple[Store, str]:
+    """The union of what all levels need, measured on the dense model in one pass, or taken from a store."""
+    from fewer import evidence
+    from fewer.verbs._inputs import calibration as read
+
+    first = next(iter(plans.values()))
+    names = tuple(dict.fromkeys(name for plan in plans.values() for name in plan.evidence))
+    if store is not None:
+        if store.model != opened.hash():
+            raise FewerError("the stored evidence was measured on another model")
+        lacking = [name for name in evidence_of(first.recipe) if any(name not in store[r.name] for r in first.rows)]
+        if lacking:
+            raise FewerError(f"the stored evidence lacks {', '.join(lacking)}; measure it again with this recipe")
+        return store, f"stored evidence (data {store.data[:12]})"
+    settings = first.recipe.data
+    source = calibration if calibration is not None else (settings.text or None)
+    batches = read(source, opened, settings.samples, settings.length, settings.seed)
+    if batches is None:
+        raise missing_data(first)
+    chosen = {row.name for row in first.rows}
+    layers = [layer for layer in opened.candidates if layer.name in chosen]
+    emit(progress, StageStarted("gathering evidence", len(batches)))
+    return evidence.collect(opened, batches, names, layers=layers, progress=ticker(progress)), batches.source
+
+
+def _solve(
+    opened: Opened, recipes: Mapping[str, Recipe], store: Store, source: str, progress: Progress | None = None
+) -> dict[str, Pruned]:
+    """All levels, layer by layer, so that what depends on the layer alone is computed once."""
+    from fewer.verbs._inputs import copy_of
+
+    dense_hash = opened.hash()
+    engines = {name: Engine(make_plan(opened, recipe)) for name, recipe in recipes.items()}
+    targets = {name: copy_of(opened) for name in recipes}
+    spent = dict.fromkeys(recipes, 0.0)
+    chosen = {row.name for row in next(iter(engines.values())).plan.rows}
+    layers = [layer for layer in opened.candidates if layer.name in chosen]
+    for engine in engines.values():
+        engine.allot(layers, store, None)
+    emit(progress, StageStarted("solving", len(layers)))
+    homes = {name: {layer.name: layer for layer in target.candidates} for name, target in targets.items()}
+    for layer in layers:
+        stored, known = layer.read(), store[layer.name]
+        worth = _Shared(layer.name, working(layer.name, stored), known)
+        for name, engine in engines.items():
+            clock = time.monotonic()
+            solved = engine.job.solve(
+                layer.name, stored, known, engine.counts[layer.name], worth=worth.scores(engine.job)
+            )
+            home = homes[name][layer.name]
+            home.write(solved.weight)
+            engine.record(home, solved)
+            spent[name] += time.monotonic() - clock
+    return {
+        name: Pruned(
+            source=targets[name],
+            masks=engine.masks,
+            plan=engine.plan,
+            layers=tuple(engine.results[row.name] for row in engine.plan.rows),
+            seconds=spent[name],
+            notes=engine.notes(),
+            histograms=engine.job.histograms.finish(),
+            layer_notes=engine.layer_notes,
+            calibration=source,
+            calibration_hash=store.data,
+            model_hash=dense_hash,
+        )
+        for name, engine in engines.items()
+    }
+
+
+class _Shared:
+    """Scores of one layer, computed once for all levels that ask for the same ones."""
+
+    def __init__(self, layer: str, weight: Tensor, evidence: Mapping[str, Tensor]) -> None:
+        self._layer, self._weight, self._evidence = layer, weight, evidence
+        self._found: dict[str, Tensor] = {}
+
+    def scores(self, job: Job) -> Tensor:
+        """The scores by the method of this job."""
+        key = json.dumps([job.recipe.score, job.recipe.score_options, job.recipe.seed], sort_keys=True, default=str)
+        if key not in self._found:
+            self._found[key] = job.scores(self._layer, self._weight, self._evidence)
+        return self._found[key]

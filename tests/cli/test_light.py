@@ -1,0 +1,57 @@
+"""Start-up: what is loaded, and how long it takes."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("numpy", "torch", "transformers", "sklearn", "scipy", "safetensors", "tokenizers", "array_api_compat")
+
+
+def loaded(program):
+    """Which heavy packages a fresh interpreter has loaded after a program."""
+    code = f"import sys\n{program}\nprint(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stderr.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import fewer; dir(fewer)",
+        "from fewer.cli.group import call; assert call(['--help']) == 0",
+        *(
+            f"from fewer.cli.group import call; assert call(['{name}', '--help']) == 0"
+            for name in ("demo", "plan", "prune", "eval", "compare", "run", "methods")
+        ),
+        "from fewer.cli.group import call; assert call(['prnue']) == 2",
+    ],
+)
+def test_nothing_heavy_is_loaded(program):
+    assert loaded(program) == []
+
+
+def test_the_catalogue_needs_no_framework():
+    found = loaded("from fewer.cli.group import call; assert call(['methods']) == 0")
+    assert not {"torch", "transformers", "sklearn", "safetensors", "tokenizers"} & set(found)
+
+
+def processor_time(*command):
+    """Least of several runs, of processor time: what else the machine does is not ours."""
+    times = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return min(times)
+
+
+@pytest.mark.parametrize(
+    "program", ["import fewer", "import sys; sys.argv[1:] = ['-h']; from fewer.cli import main; main()"]
+)
+def test_start_up_takes_at_most_a_fifth_of_a_second(program):
+    assert processor_time(sys.executable, "-c", program) <= 0.2
