@@ -27,7 +27,7 @@ def main() -> int:
     changed = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
         for path in changed + stale:
-            print(f"not current: {path.relative_to(DOCS.parent)}; run `make docs`")
+            print(f"not current: {path.relative_to(DOCS.parent)}; run scripts/generate_docs.py")
         return 1 if changed or stale else 0
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)

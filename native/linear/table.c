@@ -1,3 +1,10 @@
-#include "../module.h"
+#include "linear.h"
 
-PyMethodDef linear_methods[] = {{NULL, NULL, 0, NULL}};
+#define FAST(f) ((PyCFunction)(void (*)(void))(f))
+
+PyMethodDef linear_methods[] = {
+    {"gram_path", FAST(fewer_gram_path), METH_FASTCALL, "Lasso family on a working Gram matrix."},
+    {"csc_path", FAST(fewer_csc_path), METH_FASTCALL, "Lasso family on compressed sparse columns."},
+    {"csc_tdot", FAST(fewer_csc_tdot), METH_FASTCALL, "Transposed sparse product with several vectors."},
+    {NULL, NULL, 0, NULL},
+};

@@ -30,14 +30,9 @@ TARGET static ALWAYS_INLINE __m256 expand_f32(unsigned byte, const float *p)
 }
 TARGET static ALWAYS_INLINE __m256 expand_bf16(unsigned byte, const uint16_t *p)
 {
-    /* A place k becomes the byte pair (0x80, 0x80, 2k, 2k + 1): the value lands in the upper half of its float. */
-    __m128i packed = _mm_loadu_si128((const __m128i *)p);
-    __m256i both = _mm256_broadcastsi128_si256(packed), places = places32(byte);
-    __m256i twice = _mm256_slli_epi32(places, 17);
-    __m256i bytes = _mm256_or_si256(_mm256_add_epi32(twice, _mm256_slli_epi32(twice, 8)),
-                                    _mm256_set1_epi32(0x01008080));
-    __m256i dropped = _mm256_srai_epi32(places, 31);
-    return _mm256_castsi256_ps(_mm256_shuffle_epi8(both, _mm256_or_si256(bytes, dropped)));
+    __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+    __m256i places = _mm256_loadu_si256((const __m256i *)expand_bytes[byte]);
+    return _mm256_castsi256_ps(_mm256_shuffle_epi8(twice, places));
 }
 
 #define BITMASK_LOOP(TYPE, EXPAND, AHEAD)                                                                  \

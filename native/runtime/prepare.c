@@ -39,37 +39,42 @@ int inputs_rows(Given g, int64_t padded, int keep_bf16, Inputs *out)
     return 0;
 }
 
-/* Symmetric int8 by row: q = round(127 x / max|x|), factor max|x| / 127, NaN where an input is not finite. */
+/* Symmetric int8 of one row: q = round(127 x / max|x|), returns max|x| / 127, or NaN where an input is not finite. */
+static float quantise(const float *x, int64_t cols, uint8_t flip, uint8_t *row)
+{
+    float largest = 0.0f, poison = 0.0f;
+    for (int64_t j = 0; j < cols; j++)
+        largest = fabsf(x[j]) > largest ? fabsf(x[j]) : largest;
+    for (int64_t j = 0; j < cols; j++)
+        poison += x[j] * 0.0f;
+    if (poison != 0.0f)
+        return NAN;
+    const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+    for (int64_t j = 0; j < cols; j++)
+        row[j] = (uint8_t)((int)(x[j] * inverse + copysignf(0.5f, x[j])) ^ flip);
+    return largest / 127.0f;
+}
+
 int inputs_int8(Given g, int64_t padded, int plus_128, Inputs *out)
 {
     const uint8_t flip = plus_128 ? 0x80 : 0;
     memset(out, 0, sizeof *out);
-    int64_t quantised = (g.batch * padded + 63) / 64 * 64;
-    uint8_t *block = room(quantised + g.batch * (int64_t)sizeof(float));
+    const int64_t bytes = (g.batch * padded + 63) / 64 * 64;
+    uint8_t *block = room(bytes + (g.batch + g.cols) * (int64_t)sizeof(float));
     if (block == NULL)
         return -1;
     out->x = out->block = block;
-    out->x_scale = (float *)(void *)(block + quantised);
+    out->x_scale = (float *)(void *)(block + bytes);
+    float *wide = out->x_scale + g.batch;
+    memset(block, flip, (size_t)(g.batch * padded));
     for (int64_t b = 0; b < g.batch; b++) {
-        float largest = 0.0f, poison = 0.0f;
-        for (int64_t j = 0; j < g.cols; j++) {
-            float v = fabsf(given_at(g, b * g.cols + j));
-            largest = v > largest ? v : largest;
-            poison += v * 0.0f;
+        const float *x = (const float *)g.x + b * g.cols;
+        if (g.kind == BF16) {
+            for (int64_t j = 0; j < g.cols; j++)
+                wide[j] = widen(((const uint16_t *)g.x)[b * g.cols + j]);
+            x = wide;
         }
-        uint8_t *row = block + b * padded;
-        memset(row, flip, (size_t)padded);
-        if (poison != 0.0f) {
-            out->x_scale[b] = NAN;
-            continue;
-        }
-        out->x_scale[b] = largest / 127.0f;
-        const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-        for (int64_t j = 0; j < g.cols; j++) {
-            float scaled = given_at(g, b * g.cols + j) * inverse;
-            int whole = (int)(scaled + (scaled < 0.0f ? -0.5f : 0.5f));
-            row[j] = (uint8_t)(int8_t)(whole > 127 ? 127 : whole < -127 ? -127 : whole) ^ flip;
-        }
+        out->x_scale[b] = quantise(x, g.cols, flip, block + b * padded);
     }
     return 0;
 }

@@ -175,7 +175,9 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     known = not set(find("budget", recipe.budget).needs) - _KNOWN_BEFORE
     counts = allocate(recipe, pattern, grids, blocks, {}) if known and chosen else {}
     rows = tuple(_row(entry, grids[entry.name], counts.get(entry.name), measured) for entry in chosen)
-    return Plan(recipe, rows, excluded, measured, tuple(citations(recipe.methods())))
+    papers = citations(recipe.methods())
+    own = [recipe.paper] if recipe.paper and not any(recipe.paper in line for line in papers) else []
+    return Plan(recipe, rows, excluded, measured, (*own, *papers))
 
 
 def allocate(

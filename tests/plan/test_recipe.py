@@ -36,7 +36,7 @@ def test_load_print_load_is_the_identity(recipe):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('scroe = "wanda"', r"r.toml: unknown key 'scroe'; did you mean 'score'\?"),
+        ('scroe = "wanda"', r"r.toml: unknown key 'scroe'; did you mean 'score'"),
         ("keep = true", "keep: true is not a number"),
         ('keep = "half"', 'keep: "half" is not a number or a list'),
         ("keep = 0", r"keep is 0; the share that stays must be in \(0, 1\]"),

@@ -1,1 +1,24 @@
-"""(under construction)"""
+"""What is measured: accumulators, the passes that fill them, and the store that keeps them."""
+
+from __future__ import annotations
+
+from fewer.evidence.accumulate import (
+    KINDS,
+    Accumulator,
+    BlockSimilarity,
+    Grad,
+    GradAbs,
+    GradSq,
+    InputGram,
+    InputMean,
+    InputNorm,
+    InputVar,
+    OutputGradNorm,
+)
+from fewer.evidence.gather import collect, sequential
+from fewer.evidence.store import Store, all_reduce
+
+__all__ = [
+    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm",
+    "InputVar", "OutputGradNorm", "Store", "all_reduce", "collect", "sequential",
+]  # fmt: skip

@@ -7,7 +7,6 @@ disjoint data, `finalise` gives the evidence. None needs a second pass; merging 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -17,19 +16,14 @@ from torch import Tensor
 from fewer.method import Paper, method
 
 __all__ = [
-    "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm", "InputVar",
+    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm", "InputVar",
     "OutputGradNorm",
 ]  # fmt: skip
 
 A = TypeVar("A", bound="Accumulator")
 
-_WANDA = Paper("A Simple and Effective Pruning Approach for Large Language Models", 2023, "2306.11695")
-_SPARSEGPT = Paper("SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot", 2023, "2301.00774")
-_GBLM = Paper("Beyond Size: How Gradients Shape Pruning Decisions in Large Language Models", 2023, "2311.04902")
 _SHORTGPT = Paper("ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2024, "2403.03853")
 _WELFORD = Paper("Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979)
-_FISHER = Paper("Group Fisher Pruning for Practical Network Compression", 2021, "2108.00708")
-_TAYLOR = Paper("Importance Estimation for Neural Network Pruning", 2019, "1906.10771")
 
 
 @dataclass
@@ -79,7 +73,7 @@ class Accumulator:
         return (self.total / max(self.count, 1)).float()
 
 
-@method("evidence", "input-norm", papers=[_WANDA], formula="sqrt(mean_t x_tj^2)", unit="input")
+@method("evidence", "input-norm", formula="sqrt(mean_t x_tj^2)", unit="input")
 @dataclass
 class InputNorm(Accumulator):
     """Root mean square of every input over the calibration tokens.
@@ -102,7 +96,7 @@ class InputNorm(Accumulator):
         return (self.total / max(self.count, 1)).sqrt().float()
 
 
-@method("evidence", "input-gram", papers=[_SPARSEGPT], formula="mean_t x_t x_t^T", unit="input")
+@method("evidence", "input-gram", formula="mean_t x_t x_t^T", unit="input")
 @dataclass
 class InputGram(Accumulator):
     """Second moment of the inputs.
@@ -224,7 +218,7 @@ class _OfWeight(Accumulator):
         return self.total / max(self.count, 1)
 
 
-@method("evidence", "grad", papers=[_TAYLOR], formula="mean_s dL_s/dw", unit="weight")
+@method("evidence", "grad", formula="mean_s dL_s/dw", unit="weight")
 @dataclass
 class Grad(_OfWeight):
     """Mean gradient of the loss, signed: g = 1/S sum_s dL_s/dW, L_s the mean loss of sample s.
@@ -236,7 +230,7 @@ class Grad(_OfWeight):
     """
 
 
-@method("evidence", "grad-abs", papers=[_GBLM], formula="mean_s |dL_s/dw|", unit="weight")
+@method("evidence", "grad-abs", formula="mean_s |dL_s/dw|", unit="weight")
 @dataclass
 class GradAbs(_OfWeight):
     """Mean absolute gradient over samples: 1/S sum_s |dL_s/dW|.
@@ -252,7 +246,7 @@ class GradAbs(_OfWeight):
         return gradient.abs()
 
 
-@method("evidence", "grad-sq", papers=[_FISHER, _GBLM], formula="mean_s (dL_s/dw)^2", unit="weight")
+@method("evidence", "grad-sq", formula="mean_s (dL_s/dw)^2", unit="weight")
 @dataclass
 class GradSq(_OfWeight):
     """Mean squared gradient over samples, the empirical Fisher diagonal: 1/S sum_s (dL_s/dW)^2.
@@ -321,7 +315,6 @@ class BlockSimilarity(Accumulator):
 
 
 #: The accumulator of every kind of evidence, by the name that scores ask for.
-ACCUMULATORS: dict[str, Callable[[tuple[int, int], torch.dtype], Accumulator]] = {}
 KINDS: dict[str, type[Accumulator]] = {
     "input_norm": InputNorm,
     "input_gram": InputGram,

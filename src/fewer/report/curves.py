@@ -151,8 +151,10 @@ def _labels(
         if all(upright.holds(value) for _, value, _ in rows):
             ends.append((name, x, y, style))
         else:
-            last = measure.write(rows[-1][1])
-            written.append(text(x + 6, y + 11, f"{clip(name, 15)} ↑ {last}", {"class": style}))
+            said = f"{clip(name, 15)} ↑ {measure.write(rows[-1][1])}"
+            fits = x + 6 + 8 * len(said) <= WIDTH
+            place = x + 6 if fits else WIDTH
+            written.append(text(place, y + 11, said, {"class": style if fits else f"{style} end"}))
     if base is not None:
         ends.append((f"dense {measure.write(base)}", RIGHT - 4, upright(base), "tick strong"))
     moved = spread([y + 3.5 for _, _, y, _ in ends], 13.0, TOP, BOTTOM)

@@ -114,7 +114,8 @@ def calibration(data: Any, model: Any, samples: int, length: int, seed: int) -> 
     if data is None:
         return None
     if isinstance(data, str | Path):
-        return text(data, opened_of(model), samples=samples, length=length, seed=seed)
+        source = model if hasattr(model, "tokenizer") else opened_of(model)
+        return text(data, source, samples=samples, length=length, seed=seed)
     from fewer.adapt.data import batches
 
     return batches(data)

@@ -148,10 +148,10 @@ def run(
     from fewer.verbs import _streamed
     from fewer.verbs._inputs import opened_of
 
-    if out is not None and isinstance(model, str | Path):
-        return _streamed.run(model, data, recipe, out, progress)
     if out is not None:
         check_target(Path(out))
+        if isinstance(model, str | Path):
+            return _streamed.run(model, data, recipe, out, progress)
     opened = opened_of(model)
     result = _run_in_memory(opened, data, recipe, fresh=inplace or isinstance(model, str | Path), progress=progress)
     if out is not None:

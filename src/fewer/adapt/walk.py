@@ -1,0 +1,307 @@
+"""Going through a model block by block, so that later blocks see what was done to the earlier ones.
+
+In most models the output of one block is the input of the next. Then the hidden states of all batches are kept and
+each block is run on its own. What else a block is given (masks, rotary angles; they may differ from block to block)
+is found by putting recorders in the places of the blocks and running the rest of the model once. Whether the model
+is such a chain is checked on the first batch; if not, the whole model is run again for every block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fewer.adapt.blocks import Block
+from fewer.adapt.data import Batches
+from fewer.adapt.layers import Layer
+from fewer.adapt.opened import Opened
+from fewer.adapt.run import call, evaluating, mask_of
+
+__all__ = ["Before", "Call", "NotAChain", "Stage", "hidden_of", "output_hidden", "record", "run_block", "stages"]
+
+#: Called before each batch with its index and its mask of real tokens (None: all are).
+Before = Callable[[int, Tensor | None], None]
+
+
+class NotAChain(Exception):
+    """The blocks of this model do not simply feed one another."""
+
+
+class Stage(Protocol):
+    """Some layers whose inputs are observed together, then changed, before the next stage runs."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+    @property
+    def block(self) -> Block | None: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def result(self) -> Any: ...
+    def forward(self, before: Before) -> None: ...
+    def close(self, result: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a block is given besides the hidden states, and the form of what it returns.
+
+    `name` is the keyword of the hidden states, or None when they come first by position; `shell` is the tuple whose
+    first entry they are on the way out, or None for a bare tensor.
+    """
+
+    name: str | None
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    shell: tuple[Any, ...] | None = None
+
+
+def hidden_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Call]:
+    """Split a block's arguments into the hidden states and the rest."""
+    if args and isinstance(args[0], Tensor):
+        return args[0], Call(None, args[1:], dict(kwargs))
+    for name, value in kwargs.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value, Call(name, args, {key: x for key, x in kwargs.items() if key != name})
+    raise NotAChain
+
+
+def output_hidden(output: Any) -> tuple[Tensor, tuple[Any, ...] | None]:
+    """Split a block's output into the hidden states and the tuple they stand in."""
+    if isinstance(output, Tensor):
+        return output, None
+    if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+        return output[0], output[1:]
+    raise NotAChain
+
+
+def run_block(module: nn.Module, hidden: Tensor, rest: Call) -> Tensor:
+    """One block on its own."""
+    args = rest.args if rest.name else (hidden, *rest.args)
+    kwargs = {**rest.kwargs, rest.name: hidden} if rest.name else rest.kwargs
+    return output_hidden(module(*args, **kwargs))[0]
+
+
+class _Done(Exception):
+    """All blocks were reached: nothing after them needs to run."""
+
+
+class _Recorder(nn.Module):
+    """Stands in the place of a block: notes what it is given and passes the hidden states on."""
+
+    def __init__(self, block: Block, calls: list[tuple[Tensor, Call]], shell: Any, last: bool) -> None:
+        super().__init__()
+        self.__dict__.update(_block=block, _calls=calls, _shell=shell, _last=last)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["_block"].module, name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        hidden, rest = hidden_of(args, kwargs)
+        calls = self.__dict__["_calls"]
+        if len(calls) != self.__dict__["_block"].index or (calls and calls[-1][0] is not hidden):
+            raise NotAChain
+        calls.append((hidden, rest))
+        if self.__dict__["_last"]:
+            raise _Done
+        shell = self.__dict__["_shell"]
+        return hidden if shell is None else (hidden, *shell)
+
+
+def record(
+    module: nn.Module,
+    blocks: Sequence[Block],
+    batch: Mapping[str, Tensor],
+    shells: Sequence[tuple[Any, ...] | None],
+) -> tuple[Tensor, list[Call]]:
+    """Run all of a model but its blocks on one batch: the hidden states that enter them, and each block's call.
+
+    Raises:
+        NotAChain: the blocks are not called once each, in order, on the same hidden states.
+    """
+    calls: list[tuple[Tensor, Call]] = []
+    last = len(blocks) - 1
+    with _swapped(module, blocks, lambda b: _Recorder(b, calls, shells[b.index], b.index == last)), torch.no_grad():
+        try:
+            call(module, batch)
+        except _Done:
+            return calls[0][0], [rest for _, rest in calls]
+    raise NotAChain
+
+
+@contextmanager
+def _swapped(root: nn.Module, blocks: Sequence[Block], make: Callable[[Block], nn.Module]) -> Iterator[None]:
+    places = [(root.get_submodule(b.name.rpartition(".")[0]), b.name.rpartition(".")[2], b) for b in blocks]
+    try:
+        for parent, key, block in places:
+            parent._modules[key] = make(block)
+        yield
+    finally:
+        for parent, key, block in places:
+            parent._modules[key] = block.module
+
+
+def stages(opened: Opened, data: Batches, layers: Sequence[Layer]) -> Iterator[Stage]:
+    """The stages of a model in memory: its blocks in order, then what lies outside them, if anything was selected.
+
+    A model without blocks is gone through layer by layer. Between two stages the caller may write weights.
+    """
+    inside = [layer for layer in layers if layer.block is not None]
+    outside = [layer for layer in layers if layer.block is None]
+    with evaluating(opened.module), torch.no_grad():
+        if inside:
+            try:
+                chain = _Chain(opened, data)
+            except NotAChain:
+                yield from _rerun(opened, data, inside)
+            else:
+                yield from chain.stages(inside)
+                del chain
+        if outside and opened.blocks:
+            yield _Whole(opened.module, data, tuple(outside), None)
+        else:
+            yield from (_Whole(opened.module, data, (layer,), None) for layer in outside)
+
+
+def _rerun(opened: Opened, data: Batches, layers: Sequence[Layer]) -> Iterator[Stage]:
+    for block in opened.blocks:
+        mine = tuple(layer for layer in layers if layer.block == block.index)
+        if mine:
+            yield _Whole(opened.module, data, mine, block)
+
+
+class _Chain:
+    """The hidden states before the current block, and every block's calls, for all batches."""
+
+    def __init__(self, opened: Opened, data: Batches) -> None:
+        self.blocks = opened.blocks
+        shells, final = _observe(opened, data[0])
+        self.hidden: list[Tensor] = []
+        self.calls: list[list[Call]] = []
+        self.masks = [mask_of(batch) for batch in data]
+        for batch in data:
+            hidden, calls = record(opened.module, self.blocks, batch, shells)
+            self.hidden.append(hidden)
+            self.calls.append(share(calls, self.calls[-1] if self.calls else None))
+        state = self.hidden[0]
+        for block in self.blocks:
+            state = run_block(block.module, state, self.calls[0][block.index])
+        if not torch.equal(state, final):
+            raise NotAChain
+
+    def stages(self, layers: Sequence[Layer]) -> Iterator[Stage]:
+        """One stage a block; blocks without a selected layer are only run."""
+        for block in self.blocks:
+            stage = _Link(self, block, tuple(layer for layer in layers if layer.block == block.index))
+            if stage.layers:
+                yield stage
+            if not stage.finished:
+                stage.close(None)
+
+
+def _observe(opened: Opened, batch: Mapping[str, Tensor]) -> tuple[list[tuple[Any, ...] | None], Tensor]:
+    """Run the model as it is: what form each block's output has, and what leaves the last one."""
+    found: dict[int, tuple[Tensor, tuple[Any, ...] | None]] = {}
+    handles = []
+    for block in opened.blocks:
+
+        def note(module: nn.Module, args: Any, output: Any, index: int = block.index) -> None:
+            found[index] = output_hidden(output)
+
+        handles.append(block.module.register_forward_hook(note))
+    try:
+        call(opened.module, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(found) != len(opened.blocks):
+        raise NotAChain
+    return [found[block.index][1] for block in opened.blocks], found[len(found) - 1][0]
+
+
+class _Link:
+    """One block of a chain."""
+
+    result: Any = None
+
+    def __init__(self, chain: _Chain, block: Block, layers: tuple[Layer, ...]) -> None:
+        self._chain = chain
+        self.block: Block | None = block
+        self.layers = layers
+        self.finished = False
+
+    def forward(self, before: Before) -> None:
+        """Run the block on every batch."""
+        assert self.block is not None
+        for index, hidden in enumerate(self._chain.hidden):
+            before(index, self._chain.masks[index])
+            run_block(self.block.module, hidden, self._chain.calls[index][self.block.index])
+
+    def close(self, result: Any) -> None:
+        """Pass the hidden states through the block as it is now."""
+        assert self.block is not None
+        for index, hidden in enumerate(self._chain.hidden):
+            rest = self._chain.calls[index][self.block.index]
+            self._chain.hidden[index] = run_block(self.block.module, hidden, rest)
+        self.finished = True
+
+
+class _Whole:
+    """Layers observed by running the whole model."""
+
+    result: Any = None
+
+    def __init__(self, module: nn.Module, data: Batches, layers: tuple[Layer, ...], block: Block | None) -> None:
+        self._module = module
+        self._data = data
+        self.layers = layers
+        self.block = block
+        self.finished = False
+
+    def forward(self, before: Before) -> None:
+        """Run the model on every batch."""
+        for index, batch in enumerate(self._data):
+            before(index, mask_of(batch))
+            call(self._module, batch)
+
+    def close(self, result: Any) -> None:
+        """Nothing is carried over: the next stage runs the changed model."""
+        self.finished = True
+
+
+def share(calls: list[Call], former: list[Call] | None) -> list[Call]:
+    """The same calls, reusing the tensors of the former batch where they are equal (masks, rotary angles)."""
+    if former is None:
+        return calls
+    known: dict[int, Any] = {}
+
+    def same(new: Any, old: Any) -> Any:
+        if id(new) not in known:
+            known[id(new)] = old if _equal(new, old) else new
+        return known[id(new)]
+
+    return [
+        Call(
+            new.name,
+            tuple(same(a, b) for a, b in zip(new.args, old.args, strict=True)) if len(new.args) == len(old.args) else new.args,
+            {key: same(value, old.kwargs.get(key)) for key, value in new.kwargs.items()},
+            new.shell,
+        )
+        for new, old in zip(calls, former, strict=True)
+    ]
+
+
+def _equal(new: Any, old: Any) -> bool:
+    if isinstance(new, Tensor) and isinstance(old, Tensor):
+        return new.shape == old.shape and new.dtype == old.dtype and torch.equal(new, old)
+    if isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old):
+        return all(_equal(a, b) for a, b in zip(new, old, strict=True))
+    return False

@@ -1,0 +1,301 @@
+"""The passes that fill the accumulators: all layers at once, or block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fewer import adapt
+from fewer.adapt.capture import Rows, Tap
+from fewer.adapt.data import Batches
+from fewer.adapt.layers import Layer
+from fewer.adapt.opened import Opened
+from fewer.adapt.run import call, evaluating, loss, mask_of
+from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
+from fewer.evidence.accumulate import KINDS, Accumulator
+from fewer.evidence.store import Store
+from fewer.method import FewerError, nearest
+
+__all__ = ["Progress", "collect", "sequential"]
+
+R = TypeVar("R")
+#: Called as `progress(done, total, what)` after each batch or block.
+Progress = Callable[[int, int, str], None]
+#: Called with a block's layers and their evidence; it may write weights.
+Visit = Callable[[tuple[Layer, ...], Store], R]
+
+_PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+_OF_PASS = ("input", "block")
+
+
+def collect(
+    opened: Opened | nn.Module,
+    data: Batches | Tensor | Any,
+    names: Sequence[str],
+    *,
+    layers: Sequence[Layer] | None = None,
+    progress: Progress | None = None,
+    precision: str = "float32",
+) -> Store:
+    """Measure some kinds of evidence for all layers at once.
+
+    Padding tokens (attention_mask 0) are left out. Gradients are taken one sample at a time, whatever the batches:
+    the loss is the mean over the tokens of a sample, and moments are means over samples, so that the result does
+    not depend on the batch size.
+
+    Args:
+        opened: the model.
+        data: batches, or anything that `adapt.data.batches` takes.
+        names: of `types.EVIDENCE`; "weight" is always there and is skipped.
+        layers: which ones; the default layers of the model.
+        progress: called after each batch.
+        precision: "float32" or "float64", of the large sums (Gram matrices, weight gradients).
+
+    Returns:
+        The store; every layer has every name.
+
+    Raises:
+        FewerError: unknown name, a layer that the data never reaches through a call, NaN or infinity in an
+            activation or a gradient (layer and batch named).
+
+    >>> store = collect(torch.nn.Sequential(torch.nn.Linear(2, 3)), torch.ones(4, 2), ["input_norm"])
+    >>> store["0"]["input_norm"], store.tokens
+    (tensor([1., 1.]), {'0': 4})
+    """
+    source = adapt.open(opened)
+    batches = adapt.data.batches(data)
+    chosen = tuple(source.layers if layers is None else layers)
+    sums = _Sums(chosen, names, precision)
+    store = Store(sums.held, source.hash(), (batches.hash,))
+    with evaluating(source.module):
+        if sums.of(*_OF_PASS):
+            with torch.no_grad(), sums.watching(source, chosen):
+                for index, batch in enumerate(batches):
+                    sums.before(index, mask_of(batch))
+                    call(source.module, batch)
+                    _tell(progress, index + 1, len(batches), "batches")
+            sums.check_reached(chosen)
+        _gradients(source, batches, sums, chosen, progress)
+    return store
+
+
+def sequential(
+    source: Any,
+    data: Batches | Tensor | Any,
+    names: Sequence[str],
+    visit: Visit[R],
+    *,
+    layers: Sequence[Layer] | None = None,
+    progress: Progress | None = None,
+    precision: str = "float32",
+) -> list[R]:
+    """Measure block by block: each block's evidence is taken after `visit` has dealt with all earlier ones.
+
+    Evidence about gradients is the exception: it is taken once, for the model as it was given.
+
+    Args:
+        source: an `Opened` model, or a `Stream` (a checkpoint that is larger than memory).
+        data: batches, or anything that `adapt.data.batches` takes.
+        names: of `types.EVIDENCE`; may be empty, then blocks are only visited.
+        visit: called with the block's layers and their evidence; it may write their weights. Layers outside the
+            blocks come last, together; in a model without blocks every layer is a visit of its own.
+        layers: which ones; the default layers of the model.
+        progress: called after each block.
+        precision: as for `collect`.
+
+    Returns:
+        What `visit` returned, in order. A resumed stream gives the journalled results of finished blocks.
+
+    Raises:
+        FewerError: as for `collect`; gradients of a stream.
+    """
+    batches = adapt.data.batches(data)
+    streamed = hasattr(source, "stages")
+    opened = source if streamed else adapt.open(source)
+    chosen = tuple(opened.layers if layers is None else layers)
+    model = opened.hash()
+    first = _Sums((), names, precision)
+    early: Mapping[str, Mapping[str, Accumulator]] = {}
+    if first.of("weight-gradient", "output-gradient"):
+        if streamed:
+            raise FewerError("gradient evidence needs the whole model in memory; open it instead of streaming it")
+        dense = _Sums(chosen, [name for name in names if name in first.of("weight-gradient", "output-gradient")], precision)
+        with evaluating(opened.module):
+            _gradients(opened, batches, dense, chosen, None)
+        early = dense.held
+    results: list[R] = []
+    walk = source.stages(batches, chosen) if streamed else stages(opened, batches, chosen)
+    total = len({layer.block for layer in chosen if layer.block is not None}) or len(chosen)
+    for stage in walk:
+        if not stage.finished:
+            sums = _Sums(stage.layers, first.of(*_OF_PASS), precision)
+            if sums.names:
+                with sums.watching(opened, stage.layers):
+                    stage.forward(sums.before)
+                sums.check_reached(stage.layers)
+            held = {x.name: {**sums.held.get(x.name, {}), **early.get(x.name, {})} for x in stage.layers}
+            result = visit(stage.layers, Store(held, model, (batches.hash,)))
+            stage.close(result)
+        else:
+            result = stage.result
+        results.append(result)
+        _tell(progress, len(results), max(total, len(results)), "blocks")
+    return results
+
+
+class _Sums:
+    """The accumulators of some layers, and what feeds them while the model runs."""
+
+    def __init__(self, layers: Sequence[Layer], names: Sequence[str], precision: str) -> None:
+        for name in names:
+            if name not in KINDS and name != "weight":
+                raise FewerError(f"unknown evidence '{name}'{nearest(name, KINDS)}; there is: {', '.join(KINDS)}")
+        if precision not in _PRECISIONS:
+            raise FewerError(f"precision must be float32 or float64, not '{precision}'")
+        self.names = tuple(dict.fromkeys(name for name in names if name != "weight"))
+        dtype = _PRECISIONS[precision]
+        self.held = {x.name: {name: KINDS[name].zeros(x.shape, dtype) for name in self.names} for x in layers}
+        self._batch = 0
+        self._tap: Tap | None = None
+        self._mask: Tensor | None = None
+        self._reached: set[str] = set()
+
+    def of(self, *sources: str) -> tuple[str, ...]:
+        """The names that are fed by these."""
+        return tuple(name for name in self.names if KINDS[name].source in sources)
+
+    def before(self, index: int, mask: Tensor | None) -> None:
+        """Tell what is coming."""
+        self._batch, self._mask = index, mask
+        if self._tap is not None:
+            self._tap.forget()
+            self._tap.mask = mask
+
+    def watching(self, source: Any, layers: Sequence[Layer]) -> ExitStack:
+        """Hooks for inputs and blocks, until the returned stack is closed."""
+        stack = ExitStack()
+        if self.of("input"):
+            self._tap = stack.enter_context(Tap(layers, on_input=self._input))
+        if self.of("block"):
+            for block in source.blocks:
+                mine = [layer for layer in layers if layer.block == block.index]
+                if mine:
+                    handle = block.module.register_forward_hook(self._block_hook(mine), with_kwargs=True)
+                    stack.callback(handle.remove)
+            lost = next((layer.name for layer in layers if layer.block is None), None)
+            if lost is not None:
+                stack.close()
+                raise FewerError(f"layer '{lost}' lies in no block, so it has no block_similarity")
+        return stack
+
+    def check_reached(self, layers: Sequence[Layer]) -> None:
+        """Refuse silence: a layer that was never called has no evidence. An expert may stay idle."""
+        if not self.of("input"):
+            return
+        for layer in layers:
+            idle = layer.kind == "expert" or ".experts." in layer.name
+            if layer.name not in self._reached and not idle:
+                raise FewerError(f"layer '{layer.name}' was never called on this data: leave it out with skip")
+
+    def add(self, layer: Layer, rows: Tensor, source: str, cache: dict[object, Tensor] | None = None) -> None:
+        """Feed one layer; parts are shared through the cache."""
+        for name in self.of(source):
+            held = self.held[layer.name][name]
+            cache = {} if cache is None else cache
+            if name not in cache:
+                cache[name] = held.part(rows)
+            held.add(cache[name], rows.shape[0])
+
+    def _input(self, layer: Layer, rows: Rows) -> None:
+        if "finite" not in rows.cache:
+            rows.cache["finite"] = torch.isfinite(rows.values).all()
+        if not bool(rows.cache["finite"]):
+            raise FewerError(f"NaN or infinity in the input of layer '{layer.name}' in batch {self._batch}")
+        self._reached.add(layer.name)
+        self.add(layer, rows.values, "input", rows.cache)
+
+    def _block_hook(self, layers: list[Layer]) -> Callable[..., None]:
+        def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            rows = _pairs(layers[0], args, kwargs, output, self._mask)
+            if not bool(torch.isfinite(rows).all()):
+                raise FewerError(f"NaN or infinity around the block of '{layers[0].name}' in batch {self._batch}")
+            cache: dict[object, Tensor] = {}
+            for layer in layers:
+                self.add(layer, rows, "block", cache)
+
+        return seen
+
+
+def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, mask: Tensor | None) -> Tensor:
+    """What enters and what leaves a block, side by side, one token a row."""
+    try:
+        before, after = hidden_of(args, kwargs)[0], output_hidden(output)[0]
+    except NotAChain:
+        raise FewerError(f"the block of '{layer.name}' has no hidden states to compare (block_similarity)") from None
+    if before.shape != after.shape:
+        raise FewerError(f"the block of '{layer.name}' changes the shape of its input: no block_similarity")
+    both = torch.cat([x.movedim(1, -1) if x.ndim == 4 else x for x in (before, after)], dim=-1)
+    flat = both.reshape(-1, both.shape[-1])
+    return flat[mask.reshape(-1)] if mask is not None and both.shape[:-1] == mask.shape else flat
+
+
+def _gradients(
+    source: Opened, data: Batches, sums: _Sums, layers: Sequence[Layer], progress: Progress | None
+) -> None:
+    """Backward once per sample; only the watched weights require a gradient meanwhile."""
+    if not sums.of("weight-gradient", "output-gradient"):
+        return
+    wanted = {id(layer.tensor()): layer.tensor() for layer in layers}
+    every = {id(p): (p, p.requires_grad, p.grad) for p in source.module.parameters()}
+    place = [0]
+
+    def gradient(layer: Layer, rows: Tensor) -> None:
+        _check(rows, layer, place[0])
+        sums.add(layer, rows, "output-gradient")
+
+    try:
+        for key, (parameter, _, _) in every.items():
+            parameter.requires_grad_(key in wanted)
+            parameter.grad = None
+        with ExitStack() as stack, torch.enable_grad():
+            tap = stack.enter_context(Tap(layers, on_gradient=gradient)) if sums.of("output-gradient") else None
+            for index, sample in enumerate(data.singles()):
+                place[0] = index
+                if tap is not None:
+                    tap.forget()
+                    tap.mask = mask_of(sample)
+                loss(source.module, sample).backward()  # type: ignore[no-untyped-call]
+                _take(sums, layers, index)
+                for parameter in wanted.values():
+                    parameter.grad = None
+                _tell(progress, index + 1, data.samples, "samples")
+    finally:
+        for parameter, required, former in every.values():
+            parameter.requires_grad_(required)
+            parameter.grad = former
+
+
+def _take(sums: _Sums, layers: Sequence[Layer], index: int) -> None:
+    if not sums.of("weight-gradient"):
+        return
+    for layer in layers:
+        stored = layer.tensor().grad
+        if stored is None:
+            stored = torch.zeros_like(layer.tensor())
+        part = layer.matrix(stored)
+        _check(part, layer, index)
+        sums.add(layer, part[None], "weight-gradient")
+
+
+def _check(value: Tensor, layer: Layer, index: int) -> None:
+    if not bool(torch.isfinite(value).all()):
+        raise FewerError(f"NaN or infinity in the gradient of layer '{layer.name}' in sample {index}")
+
+
+def _tell(progress: Progress | None, done: int, total: int, what: str) -> None:
+    if progress is not None:
+        progress(done, total, what)
