@@ -229,12 +229,12 @@ static void solve_one(Task *t, double tol, int64_t most, double *stats, int64_t 
 }
 
 /* csc_path(n, data, weighted, row, start, unit, weight, k, column, mean, mass, norm, y, b, r, shift, l1, l2, low,
- * high, count, lams, before, lam_before, tol, most, B, R, shifts, stats): as gram_path; R holds count x n residuals. */
+ * high, count, lams, before, lam_before, lam_at, tol, most, B, R, shifts, stats): as gram_path; R holds count x n residuals. */
 PyObject *fewer_csc_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)self;
-    if (nargs != 30) {
-        PyErr_SetString(PyExc_TypeError, "csc_path takes 30 arguments");
+    if (nargs != 31) {
+        PyErr_SetString(PyExc_TypeError, "csc_path takes 31 arguments");
         return NULL;
     }
     Task t = {0};
@@ -248,10 +248,11 @@ PyObject *fewer_csc_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     const int64_t count = PyLong_AsLongLong(args[20]);
     const double *lams = PyLong_AsVoidPtr(args[21]);
     double *before = PyLong_AsVoidPtr(args[22]), lam_before = PyFloat_AsDouble(args[23]);
-    const double tol = PyFloat_AsDouble(args[24]);
-    const int64_t most = PyLong_AsLongLong(args[25]);
-    double *B = PyLong_AsVoidPtr(args[26]), *R = PyLong_AsVoidPtr(args[27]);
-    double *shifts = PyLong_AsVoidPtr(args[28]), *stats = PyLong_AsVoidPtr(args[29]);
+    double lam_at = PyFloat_AsDouble(args[24]);
+    const double tol = PyFloat_AsDouble(args[25]);
+    const int64_t most = PyLong_AsLongLong(args[26]);
+    double *B = PyLong_AsVoidPtr(args[27]), *R = PyLong_AsVoidPtr(args[28]);
+    double *shifts = PyLong_AsVoidPtr(args[29]), *stats = PyLong_AsVoidPtr(args[30]);
     if (PyErr_Occurred())
         return NULL;
     const size_t k = (size_t)t.k;
@@ -262,11 +263,11 @@ PyObject *fewer_csc_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     const int ok = t.g && list && history && kept;
     if (ok) {
         Py_BEGIN_ALLOW_THREADS
-        double lam_at = lam_before, ry;
+        double ry;
         for (int64_t i = 0; i < count; i++) {
             t.lam = lams[i];
             memcpy(kept, t.b, k * sizeof(double));
-            if (i > 0 && lam_at < lam_before) {
+            if (t.lam < lam_at && lam_at < lam_before) {
                 const double ratio = (t.lam - lam_at) / (lam_at - lam_before);
                 int64_t m = 0;
                 for (int64_t w = 0; w < t.k; w++)

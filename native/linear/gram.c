@@ -227,14 +227,15 @@ static void solve_one(Task *t, double tol, int64_t most, double *stats)
     stats[0] = gap, stats[1] = (double)sweeps, stats[2] = (double)solves, stats[3] = objective;
 }
 
-/* gram_path(k, ldg, G, yy, c, b, g, l1, l2, low, high, count, lams, before, lam_before, tol, most, B, Gs, stats)
+/* gram_path(k, ldg, G, yy, c, b, g, l1, l2, low, high, count, lams, before, lam_before, lam_at, tol, most, B, Gs,
+ * stats)
  * Solutions of `count` penalties into rows of B (count x k), gradients into Gs, stats (count x 4): gap, sweeps,
  * exact solves, objective.  b, g start warm and end at the last penalty; before is the solution at lam_before. */
 PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)self;
-    if (nargs != 20) {
-        PyErr_SetString(PyExc_TypeError, "gram_path takes 20 arguments");
+    if (nargs != 21) {
+        PyErr_SetString(PyExc_TypeError, "gram_path takes 21 arguments");
         return NULL;
     }
     Task t = {0};
@@ -246,10 +247,10 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
     const int64_t count = PyLong_AsLongLong(args[11]);
     const double *lams = PyLong_AsVoidPtr(args[12]);
     double *before = PyLong_AsVoidPtr(args[13]);
-    double lam_before = PyFloat_AsDouble(args[14]);
-    const double tol = PyFloat_AsDouble(args[15]);
-    const int64_t most = PyLong_AsLongLong(args[16]);
-    double *B = PyLong_AsVoidPtr(args[17]), *Gs = PyLong_AsVoidPtr(args[18]), *stats = PyLong_AsVoidPtr(args[19]);
+    double lam_before = PyFloat_AsDouble(args[14]), lam_at = PyFloat_AsDouble(args[15]);
+    const double tol = PyFloat_AsDouble(args[16]);
+    const int64_t most = PyLong_AsLongLong(args[17]);
+    double *B = PyLong_AsVoidPtr(args[18]), *Gs = PyLong_AsVoidPtr(args[19]), *stats = PyLong_AsVoidPtr(args[20]);
     if (PyErr_Occurred())
         return NULL;
     const size_t k = (size_t)t.k;
@@ -269,7 +270,6 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
         int any_ridge = 0;
         for (int64_t j = 0; j < t.k; j++)
             any_ridge |= t.l2[j] != 0;
-        double lam_at = lam_before; /* where b is */
         for (int64_t i = 0; i < count; i++) {
             t.lam = lams[i];
             if (any_ridge || i == 0) { /* the ridge enters the factor, so a new lam needs a new one */
@@ -280,7 +280,7 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
             double objective;
             memcpy(kept, t.b, k * sizeof(double));
             gap_of(&t, &objective);
-            if (i > 0 && lam_at < lam_before)
+            if (t.lam < lam_at && lam_at < lam_before)
                 extrapolate(&t, before, (t.lam - lam_at) / (lam_at - lam_before), objective);
             memcpy(before, kept, k * sizeof(double));
             lam_before = lam_at;

@@ -6,7 +6,7 @@
     enum { V = HEIGHT / LANES };                                                                           \
     const float *xs = job->x;                                                                              \
     for (int64_t r = first; r < last; r++) {                                                               \
-        const TYPE *w = (const TYPE *)job->values + job->offsets[r] * HEIGHT;                              \
+        const TYPE *w = (const TYPE *)job->values + (int64_t)job->offsets[r] * HEIGHT;                     \
         const uint64_t *mask = job->mask + r * job->words;                                                 \
         vec sum[V * N];                                                                                    \
         for (int k = 0; k < V * N; k++)                                                                    \

@@ -3,27 +3,31 @@
  * (in, padded batch), and a tile of them stays in the nearest cache over INDEX_ROWS rows. */
 enum { SPARE = MASK_BITS }; /* decoders may write this many bytes past the last index */
 
+/* total[0..v) += sum_i w[i] * x[at[i]], for rows of v vectors; short rows keep several sums to hide latency. */
 TARGET static ALWAYS_INLINE void index_tile(const float *w, const uint8_t *at, int64_t count, const float *x,
-                                            int64_t stride, vec *total, const int v)
+                                            vec *total, const int v)
 {
-    enum { MOST = 4 };
-    vec sum[MOST * 2];
-    for (int k = 0; k < 2 * v; k++)
+    enum { MOST = INDEX_BATCH / LANES };
+    const int sums = v >= 4 ? 1 : 4 / v;
+    vec sum[MOST < 4 ? 4 : MOST];
+    for (int k = 0; k < sums * v; k++)
         sum[k] = k < v ? total[k] : v_zero();
     int64_t i = 0;
-    for (; i + 2 <= count; i += 2) {
-        vec one = v_set(w[i]), two = v_set(w[i + 1]);
-        const float *x1 = x + at[i] * stride, *x2 = x + at[i + 1] * stride;
-        for (int k = 0; k < v; k++) {
-            sum[k] = v_fma(one, v_load(x1 + k * LANES), sum[k]);
-            sum[v + k] = v_fma(two, v_load(x2 + k * LANES), sum[v + k]);
+    for (; i + sums <= count; i += sums)
+        for (int s = 0; s < sums; s++) {
+            const vec weight = v_set(w[i + s]);
+            const float *row = x + (size_t)at[i + s] * (size_t)(v * LANES);
+            for (int k = 0; k < v; k++)
+                sum[s * v + k] = v_fma(weight, v_load(row + k * LANES), sum[s * v + k]);
         }
-    }
-    if (i < count)
+    for (; i < count; i++)
         for (int k = 0; k < v; k++)
-            sum[k] = v_fma(v_set(w[i]), v_load(x + at[i] * stride + k * LANES), sum[k]);
-    for (int k = 0; k < v; k++)
-        total[k] = v_add(sum[k], sum[v + k]);
+            sum[k] = v_fma(v_set(w[i]), v_load(x + (size_t)at[i] * (size_t)(v * LANES) + k * LANES), sum[k]);
+    for (int k = 0; k < v; k++) {
+        total[k] = sum[k];
+        for (int s = 1; s < sums; s++)
+            total[k] = v_add(total[k], sum[s * v + k]);
+    }
 }
 
 TARGET static ALWAYS_INLINE void index_v(const Job *job, int64_t first, int64_t last, const int v)
@@ -32,7 +36,7 @@ TARGET static ALWAYS_INLINE void index_v(const Job *job, int64_t first, int64_t 
     for (int64_t top = first; top < last; top += INDEX_ROWS) {
         int64_t rows = last - top < INDEX_ROWS ? last - top : INDEX_ROWS;
         int64_t at[INDEX_ROWS];
-        vec total[INDEX_ROWS * 4];
+        vec total[INDEX_ROWS * (INDEX_BATCH / LANES)];
         for (int64_t r = 0; r < rows; r++) {
             at[r] = job->offsets[top + r];
             for (int k = 0; k < v; k++)
@@ -48,36 +52,24 @@ TARGET static ALWAYS_INLINE void index_v(const Job *job, int64_t first, int64_t 
                     count += DECODE(mask[k], (uint8_t)(k * MASK_BITS), found + count);
                 for (int64_t line = 0; line < count * (int64_t)sizeof(float); line += 64)
                     FETCH((const char *)(values + at[r] + count) + line);
-                index_tile(values + at[r], found, count, x + word * MASK_BITS * job->x_stride, job->x_stride,
-                           total + r * v, v);
+                index_tile(values + at[r], found, count, x + word * MASK_BITS * (v * LANES), total + r * v, v);
                 at[r] += count;
             }
         }
-        for (int64_t r = 0; r < rows; r++)
-            for (int k = 0; k < v; k++) {
-                float lane[LANES];
-                v_store(lane, total[r * v + k]);
-                for (int64_t b = 0; b < LANES && k * LANES + b < job->batch; b++)
-                    job->y[(k * LANES + b) * job->y_stride + top + r] = lane[b];
-            }
+        float sums[INDEX_ROWS * INDEX_BATCH];
+        for (int64_t k = 0; k < rows * v; k++)
+            v_store(sums + k * LANES, total[k]);
+        for (int64_t b = 0; b < job->batch; b++)
+            for (int64_t r = 0; r < rows; r++)
+                job->y[b * job->y_stride + top + r] = sums[r * v * LANES + b];
     }
 }
 
+/* The padded batch, x_stride, is 16 or 32. */
 TARGET static void index_f32(const Job *job, int64_t first, int64_t last)
 {
-    Job part = *job;
-    int64_t left = job->batch;
-    while (left > 0) {
-        int64_t vectors = (left + LANES - 1) / LANES, take = vectors >= 4 ? 4 : vectors >= 2 ? 2 : 1;
-        part.batch = left < take * LANES ? left : take * LANES;
-        if (take == 4)
-            index_v(&part, first, last, 4);
-        else if (take == 2)
-            index_v(&part, first, last, 2);
-        else
-            index_v(&part, first, last, 1);
-        left -= part.batch;
-        part.x = (const float *)part.x + part.batch;
-        part.y += part.batch * part.y_stride;
-    }
+    if (job->x_stride == 16)
+        index_v(job, first, last, 16 / LANES);
+    else
+        index_v(job, first, last, 32 / LANES);
 }

@@ -20,7 +20,7 @@ typedef struct {
     int64_t rows, cols, words, batch; /* words = ceil(cols / 64) mask words in a row of the mask */
     const void *values;               /* kept values in row order (dense kernels: all of them) */
     const uint64_t *mask;             /* bit j % 64 of word j / 64: input j is kept */
-    const int64_t *offsets;           /* first kept value of each row, in bits of the mask */
+    const int32_t *offsets;           /* first kept value of each row, in bits of the mask */
     const float *scale;               /* int8: one factor a row */
     const int32_t *sums;              /* int8: sum of the kept values of each row */
     const void *x;                    /* inputs, in the form that the kernel wants */
@@ -48,7 +48,8 @@ extern const Level level_portable;
 extern const Level level_avx2, level_avx512, level_avx512_bf16;
 #endif
 
-enum { TILE = 256, INDEX_ROWS = 16, MASK_BITS = 64 };
+/* INDEX_BATCH inputs of TILE columns are what the nearest cache holds. */
+enum { TILE = 256, INDEX_ROWS = 16, INDEX_BATCH = 32, MASK_BITS = 64 };
 
 static ALWAYS_INLINE float widen(uint16_t v)
 {
@@ -72,7 +73,7 @@ void finish(const float *y, const float *bias, int64_t batch, int64_t rows, int 
 
 /* threads.c */
 void parallel(Kernel kernel, const Job *job, int64_t count, int64_t bytes);
-void parallel_set(int how, uintptr_t address, int threads);
+void parallel_set(int how, uintptr_t loop, uintptr_t threads);
 
 /* unpack.c */
 void unpack_rows(int kind, int64_t height, const Job *job, int64_t first, int64_t last, void *out);

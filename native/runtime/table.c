@@ -62,7 +62,7 @@ static PyObject *threads(PyObject *self, PyObject *const *args, Py_ssize_t given
     (void)self;
     if (numbers(args, given, 3, n) < 0)
         return NULL;
-    parallel_set((int)n[0], (uintptr_t)n[1], (int)n[2]);
+    parallel_set((int)n[0], (uintptr_t)n[1], (uintptr_t)n[2]);
     Py_RETURN_NONE;
 }
 
@@ -74,7 +74,7 @@ static int prepare(enum form form, const Level *level, int kind, Given g, Job *j
     job->x_stride = padded;
     int failed;
     if (form == INDEX || form == BLOCKS) {
-        job->x_stride = form == INDEX ? (g.batch + 15) / 16 * 16 : g.batch;
+        job->x_stride = form == INDEX ? (g.batch <= 16 ? 16 : INDEX_BATCH) : g.batch;
         failed = inputs_transposed(g, padded, job->x_stride, in);
     } else if (kind == I8) {
         failed = inputs_int8(g, padded, level->x_plus_128, in);
@@ -92,7 +92,20 @@ static int64_t bytes_of(enum form form, int kind, int64_t rows, const Job *job)
     if (form == DENSE)
         return rows * job->cols * widths[kind];
     int64_t height = form == BLOCKS ? (kind == F32 ? 16 : 32) : 1;
-    return job->offsets[rows / height] * height * widths[kind];
+    return (int64_t)job->offsets[rows / height] * height * widths[kind];
+}
+
+static int run(enum form form, const Level *level, int kind, Given g, Job *job)
+{
+    Inputs in;
+    if (prepare(form, level, kind, g, job, &in))
+        return -1;
+    Kernel kernel = form == DENSE ? level->dense[kind] : form == BITMASK ? level->bitmask[kind]
+                    : form == INDEX ? level->index : level->blocks[kind];
+    int64_t count = form == BLOCKS ? job->rows / (kind == F32 ? 16 : 32) : job->rows;
+    parallel(kernel, job, count, bytes_of(form, kind, job->rows, job));
+    free(in.block);
+    return 0;
 }
 
 /* level, kind, values, mask, offsets, scale, sums, bias, rows, cols, x kind, x, y, batch */
@@ -110,27 +123,22 @@ static PyObject *multiply(enum form form, PyObject *const *args, Py_ssize_t give
     }
     if (level->widening && x_kind == F32)
         level = level->widening;
-    const int64_t rows = n[8], batch = n[13];
-    Job job = {.rows = rows, .cols = n[9], .words = (n[9] + 63) / 64, .batch = batch, .values = AT(2), .mask = AT(3),
+    const int64_t rows = n[8], batch = n[13], most = form == INDEX ? INDEX_BATCH : batch;
+    const int64_t x_width = x_kind == BF16 ? 2 : 4;
+    Job job = {.rows = rows, .cols = n[9], .words = (n[9] + 63) / 64, .values = AT(2), .mask = AT(3),
                .offsets = AT(4), .scale = AT(5), .sums = AT(6), .y_stride = rows};
-    Given g = {AT(11), x_kind, batch, n[9]};
-    Inputs in;
     float *own = NULL;
     int failed;
     Py_BEGIN_ALLOW_THREADS
-    failed = prepare(form, level, kind, g, &job, &in);
-    if (!failed && x_kind == BF16)
-        failed = (own = malloc((size_t)(batch * rows + 1) * sizeof *own)) == NULL;
-    if (!failed) {
-        job.y = own ? own : AT(12);
-        Kernel kernel = form == DENSE ? level->dense[kind] : form == BITMASK ? level->bitmask[kind]
-                        : form == INDEX ? level->index : level->blocks[kind];
-        int64_t count = form == BLOCKS ? rows / (kind == F32 ? 16 : 32) : rows;
-        parallel(kernel, &job, count, bytes_of(form, kind, rows, &job));
-        if (own || n[7])
-            finish(job.y, AT(7), batch, rows, x_kind, AT(12));
+    failed = x_kind == BF16 && (own = malloc((size_t)(batch * rows + 1) * sizeof *own)) == NULL;
+    float *y = own ? own : AT(12);
+    for (int64_t b = 0; b < batch && !failed; b += most) {
+        job.batch = batch - b < most ? batch - b : most;
+        job.y = y + b * rows;
+        failed = run(form, level, kind, (Given){(char *)AT(11) + b * n[9] * x_width, x_kind, job.batch, n[9]}, &job);
     }
-    free(in.block);
+    if (!failed && (own || n[7]))
+        finish(y, AT(7), batch, rows, x_kind, AT(12));
     free(own);
     Py_END_ALLOW_THREADS
     if (failed)
@@ -243,7 +251,7 @@ static PyObject *stream(PyObject *self, PyObject *const *args, Py_ssize_t given)
 #define FAST(name, function, doc) {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL, doc}
 PyMethodDef runtime_methods[] = {
     {"runtime_levels", levels, METH_NOARGS, "Instruction-set levels of this machine, best first."},
-    FAST("runtime_threads", threads, "(how, address, threads): which parallel loop to use."),
+    FAST("runtime_threads", threads, "(how, loop, threads): which parallel loop to use; addresses of two functions."),
     FAST("runtime_dense", dense, "Dense matrix-vector product."),
     FAST("runtime_bitmask", bitmask, "Matrix-vector product of a bit-mask packed weight."),
     FAST("runtime_index", index_tiles, "Small-batch product of a bit-mask packed weight, float only."),

@@ -8,10 +8,12 @@
 enum { ALONE = 0, TORCH = 1, OPENMP = 2, SMALL = 256 * 1024, PIECES = 4 };
 
 typedef int32_t (*TorchFor)(int64_t, int64_t, int64_t, void (*)(int64_t, int64_t, void *), void *);
-typedef void (*OpenMP)(void (*)(void *), void *, unsigned, unsigned);
+typedef int32_t (*TorchThreads)(uint32_t *);
+typedef void (*OpenMPFor)(void (*)(void *), void *, unsigned, unsigned);
+typedef int (*OpenMPThreads)(void);
 
-static int mode = ALONE, most = 1;
-static uintptr_t entry;
+static int mode = ALONE;
+static uintptr_t loop_entry, threads_entry;
 
 typedef struct {
     Kernel kernel;
@@ -20,11 +22,20 @@ typedef struct {
     atomic_llong next;
 } Work;
 
-void parallel_set(int how, uintptr_t address, int threads)
+void parallel_set(int how, uintptr_t loop, uintptr_t threads)
 {
-    mode = address ? how : ALONE;
-    entry = address;
-    most = threads < 1 ? 1 : threads;
+    mode = loop && threads ? how : ALONE;
+    loop_entry = loop;
+    threads_entry = threads;
+}
+
+/* Asked every time, because torch.set_num_threads may be called at any time. */
+static int64_t threads_now(void)
+{
+    uint32_t count = 1;
+    if (mode == TORCH && ((TorchThreads)threads_entry)(&count) != 0)
+        return 1;
+    return mode == OPENMP ? ((OpenMPThreads)threads_entry)() : (int64_t)count;
 }
 
 static void piece(Work *work, int64_t i)
@@ -50,17 +61,16 @@ static void openmp_body(void *data)
 /* Pieces are multiples of 16 rows, so that two threads seldom write to the same cache line. */
 void parallel(Kernel kernel, const Job *job, int64_t count, int64_t bytes)
 {
-    if (mode == ALONE || most == 1 || bytes < SMALL || count < 32) {
+    const int64_t threads = mode == ALONE || bytes < SMALL || count < 32 ? 1 : threads_now();
+    if (threads <= 1) {
         kernel(job, 0, count);
         return;
     }
-    Work work = {.kernel = kernel, .job = job, .count = count, .pieces = (int64_t)most * PIECES};
+    Work work = {.kernel = kernel, .job = job, .count = count, .pieces = threads * PIECES};
     work.step = ((count + work.pieces - 1) / work.pieces + 15) / 16 * 16;
     atomic_init(&work.next, 0);
-    if (mode == TORCH) {
-        if (((TorchFor)entry)(0, work.pieces, 1, torch_body, &work) != 0)
-            kernel(job, 0, count);
-    } else {
-        ((OpenMP)entry)(openmp_body, &work, (unsigned)most, 0);
-    }
+    if (mode == OPENMP)
+        ((OpenMPFor)loop_entry)(openmp_body, &work, (unsigned)threads, 0);
+    else if (((TorchFor)loop_entry)(0, work.pieces, 1, torch_body, &work) != 0)
+        kernel(job, 0, count);
 }

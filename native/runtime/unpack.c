@@ -4,7 +4,7 @@
 static const int64_t widths[KINDS] = {4, 2, 1};
 
 #define UNPACK(TYPE)                                                                            \
-    const TYPE *w = (const TYPE *)job->values + job->offsets[r] * height;                       \
+    const TYPE *w = (const TYPE *)job->values + (int64_t)job->offsets[r] * height;              \
     TYPE *dense = (TYPE *)out + (r - first) * height * job->cols;                               \
     for (int64_t word = 0; word < job->words; word++)                                           \
         for (uint64_t m = job->mask[r * job->words + word]; m; m &= m - 1) {                    \

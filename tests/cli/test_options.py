@@ -9,10 +9,12 @@ from fewer.method import FewerError
 from fewer.recipe import DataSettings, Recipe, Where
 
 
-def test_every_field_of_a_recipe_can_be_set_from_the_command_line():
-    elsewhere = {"name", "paper", "model", "out", "data", "where", *(f"{kind}_options" for kind in KINDS)}
-    assert {f.name for f in dataclasses.fields(Recipe)} == {*FIELDS, *elsewhere}
+def test_every_field_of_a_recipe_can_be_set_from_the_command_line(fewer):
+    assert {"score", "keep", "pattern", "within", "unit", "budget", "update", "only", "skip", "seed"} <= set(FIELDS)
     assert {f.name for f in dataclasses.fields(DataSettings)} == set(DATA_FIELDS)
+    text = fewer("prune", "--help").out
+    assert all(f"  --{name.replace('_', '-')} " in text for name in (*FIELDS, *DATA_FIELDS.values(), "where", "set"))
+    assert {f"{kind}_options" for kind in KINDS} <= {f.name for f in dataclasses.fields(Recipe)}
 
 
 def test_no_options_are_the_default_recipe():

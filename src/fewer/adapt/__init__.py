@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fewer.adapt import checkpoint, data
+from fewer.adapt import checkpoint, data, stream
 from fewer.adapt.blocks import Block
 from fewer.adapt.layers import Layer, select_layers
 from fewer.adapt.opened import LayerOutline, Opened, Outline, outline
@@ -21,6 +21,7 @@ from fewer.method import FewerError
 
 __all__ = [
     "Block", "Layer", "LayerOutline", "Opened", "Outline", "checkpoint", "data", "open", "outline", "select_layers",
+    "stream",
 ]  # fmt: skip
 
 

@@ -102,11 +102,19 @@ class Shards:
             out[place] = self._read(stored, stored.start + row * width, stored.shape[1:])
         return out
 
-    def check_finite(self) -> None:
-        """Read every tensor once, one at a time, and refuse NaN and infinity."""
-        for name, stored in self.tensors.items():
-            if stored.dtype.is_floating_point and not all_finite(self.read(name)):
+    def chunks(self, name: str, size: int = 16 * 2**20) -> Iterator[Tensor]:
+        """A tensor piece by piece, flat, so that the largest one needs little memory.
+
+        Raises:
+            FewerError: a piece holds NaN or infinity.
+        """
+        stored = self.tensors[name]
+        total, width = math.prod(stored.shape), stored.dtype.itemsize
+        for first in range(0, total, size // width):
+            piece = self._read(stored, stored.start + first * width, (min(size // width, total - first),))
+            if stored.dtype.is_floating_point and not all_finite(piece):
                 raise FewerError(f"'{self.path / stored.file}': tensor '{name}' holds NaN or infinity")
+            yield piece
 
     def _read(self, stored: Stored, start: int, shape: tuple[int, ...]) -> Tensor:
         out = torch.empty(shape, dtype=stored.dtype)

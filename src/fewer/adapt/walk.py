@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +23,10 @@ from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
 from fewer.adapt.run import call, evaluating, mask_of
 
-__all__ = ["Before", "Call", "NotAChain", "Stage", "hidden_of", "output_hidden", "record", "run_block", "stages"]
+__all__ = [
+    "Before", "Call", "NotAChain", "Stage", "hidden_of", "output_hidden", "record", "run_block", "same_calls",
+    "share", "stages",
+]  # fmt: skip
 
 #: Called before each batch with its index and its mask of real tokens (None: all are).
 Before = Callable[[int, Tensor | None], None]
@@ -49,16 +53,14 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a block is given besides the hidden states, and the form of what it returns.
+    """What a block is given besides the hidden states.
 
-    `name` is the keyword of the hidden states, or None when they come first by position; `shell` is the tuple whose
-    first entry they are on the way out, or None for a bare tensor.
+    `name` is the keyword of the hidden states, or None when they come first by position.
     """
 
     name: str | None
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    shell: tuple[Any, ...] | None = None
 
 
 def hidden_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Call]:
@@ -94,9 +96,9 @@ class _Done(Exception):
 class _Recorder(nn.Module):
     """Stands in the place of a block: notes what it is given and passes the hidden states on."""
 
-    def __init__(self, block: Block, calls: list[tuple[Tensor, Call]], shell: Any, last: bool) -> None:
+    def __init__(self, block: Block, trace: _Trace) -> None:
         super().__init__()
-        self.__dict__.update(_block=block, _calls=calls, _shell=shell, _last=last)
+        self.__dict__.update(_block=block, _trace=trace)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -105,15 +107,30 @@ class _Recorder(nn.Module):
             return getattr(self.__dict__["_block"].module, name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        hidden, rest = hidden_of(args, kwargs)
-        calls = self.__dict__["_calls"]
-        if len(calls) != self.__dict__["_block"].index or (calls and calls[-1][0] is not hidden):
+        return self.__dict__["_trace"].take(self.__dict__["_block"].index, *hidden_of(args, kwargs))
+
+
+class _Trace:
+    """What the recorders see in one pass."""
+
+    def __init__(self, shells: Sequence[tuple[Any, ...] | None], scale: float) -> None:
+        self.calls: list[Call] = []
+        self.first: Tensor | None = None
+        self._shells = shells
+        self._scale = scale
+        self._passed: Tensor | None = None
+
+    def take(self, index: int, hidden: Tensor, rest: Call) -> Any:
+        """One block's turn."""
+        if index != len(self.calls) or (index and hidden is not self._passed):
             raise NotAChain
-        calls.append((hidden, rest))
-        if self.__dict__["_last"]:
+        self.first = hidden if self.first is None else self.first
+        self.calls.append(rest)
+        if len(self.calls) == len(self._shells):
             raise _Done
-        shell = self.__dict__["_shell"]
-        return hidden if shell is None else (hidden, *shell)
+        shell = self._shells[index]
+        self._passed = hidden if self._scale == 1.0 else hidden * self._scale
+        return self._passed if shell is None else (self._passed, *shell)
 
 
 def record(
@@ -121,19 +138,28 @@ def record(
     blocks: Sequence[Block],
     batch: Mapping[str, Tensor],
     shells: Sequence[tuple[Any, ...] | None],
+    *,
+    scale: float = 1.0,
 ) -> tuple[Tensor, list[Call]]:
-    """Run all of a model but its blocks on one batch: the hidden states that enter them, and each block's call.
+    """Run a model but for its blocks on one batch: the hidden states that enter them, and each block's call.
+
+    Args:
+        module: the model; its blocks are not run, so they need no weights.
+        blocks: all of them, in order.
+        batch: the inputs.
+        shells: what each of the first blocks returns beside the hidden states; the pass ends after as many blocks.
+        scale: multiplies the hidden states between blocks, to see whether anything else depends on them.
 
     Raises:
         NotAChain: the blocks are not called once each, in order, on the same hidden states.
     """
-    calls: list[tuple[Tensor, Call]] = []
-    last = len(blocks) - 1
-    with _swapped(module, blocks, lambda b: _Recorder(b, calls, shells[b.index], b.index == last)), torch.no_grad():
+    trace = _Trace(shells, scale)
+    with _swapped(module, blocks, lambda block: _Recorder(block, trace)), torch.no_grad():
         try:
             call(module, batch)
         except _Done:
-            return calls[0][0], [rest for _, rest in calls]
+            assert trace.first is not None
+            return trace.first, trace.calls
     raise NotAChain
 
 
@@ -198,10 +224,12 @@ class _Chain:
             raise NotAChain
 
     def stages(self, layers: Sequence[Layer]) -> Iterator[Stage]:
-        """One stage a block; blocks without a selected layer are only run."""
-        for block in self.blocks:
-            stage = _Link(self, block, tuple(layer for layer in layers if layer.block == block.index))
-            if stage.layers:
+        """One stage a block; blocks without a selected layer are only run, those after the last one not at all."""
+        last = max(layer.block for layer in layers if layer.block is not None)
+        for block in self.blocks[: last + 1]:
+            mine = tuple(layer for layer in layers if layer.block == block.index)
+            stage = _Link(self, block, mine, block.index == last)
+            if mine:
                 yield stage
             if not stage.finished:
                 stage.close(None)
@@ -232,8 +260,9 @@ class _Link:
 
     result: Any = None
 
-    def __init__(self, chain: _Chain, block: Block, layers: tuple[Layer, ...]) -> None:
+    def __init__(self, chain: _Chain, block: Block, layers: tuple[Layer, ...], last: bool) -> None:
         self._chain = chain
+        self._last = last
         self.block: Block | None = block
         self.layers = layers
         self.finished = False
@@ -248,7 +277,7 @@ class _Link:
     def close(self, result: Any) -> None:
         """Pass the hidden states through the block as it is now."""
         assert self.block is not None
-        for index, hidden in enumerate(self._chain.hidden):
+        for index, hidden in enumerate([] if self._last else self._chain.hidden):
             rest = self._chain.calls[index][self.block.index]
             self._chain.hidden[index] = run_block(self.block.module, hidden, rest)
         self.finished = True
@@ -291,12 +320,23 @@ def share(calls: list[Call], former: list[Call] | None) -> list[Call]:
     return [
         Call(
             new.name,
-            tuple(same(a, b) for a, b in zip(new.args, old.args, strict=True)) if len(new.args) == len(old.args) else new.args,
+            tuple(same(a, b) for a, b in zip_longest(new.args, old.args[: len(new.args)])),
             {key: same(value, old.kwargs.get(key)) for key, value in new.kwargs.items()},
-            new.shell,
         )
         for new, old in zip(calls, former, strict=True)
     ]
+
+
+def same_calls(one: list[Call], other: list[Call]) -> bool:
+    """Whether two passes gave the blocks the same things."""
+    return len(one) == len(other) and all(
+        a.name == b.name
+        and len(a.args) == len(b.args)
+        and a.kwargs.keys() == b.kwargs.keys()
+        and all(_equal(x, y) for x, y in zip(a.args, b.args, strict=True))
+        and all(_equal(value, b.kwargs[key]) for key, value in a.kwargs.items())
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def _equal(new: Any, old: Any) -> bool:
@@ -304,4 +344,4 @@ def _equal(new: Any, old: Any) -> bool:
         return new.shape == old.shape and new.dtype == old.dtype and torch.equal(new, old)
     if isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old):
         return all(_equal(a, b) for a, b in zip(new, old, strict=True))
-    return False
+    return new is old or (isinstance(new, (bool, int, float, str)) and type(new) is type(old) and new == old)

@@ -16,15 +16,16 @@ __all__ = ["FIELDS", "KINDS", "as_json", "data_of", "model", "recipe_from", "rec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Fields of the recipe that are options of the same name.
-FIELDS = (
-    "score", "keep", "pattern", "unit", "within", "budget", "update", "order", "steps", "schedule", "compat",
-    "damage", "seed", "only", "skip",
-)  # fmt: skip
-#: Fields of the calibration data, and the options that set them.
-DATA_FIELDS = {"text": "data", "samples": "samples", "length": "length", "seed": "data_seed"}
 #: Kinds of methods whose knobs `--set` reaches.
 KINDS = ("score", "budget", "update", "schedule")
+#: Fields of the recipe that are options of the same name; the others have a form of their own.
+FIELDS = tuple(
+    field.name
+    for field in dataclasses.fields(Recipe)
+    if field.name not in ("name", "paper", "model", "out", "data", "where", *(f"{kind}_options" for kind in KINDS))
+)
+#: Fields of the calibration data, and the options that set them.
+DATA_FIELDS = {"text": "data", "samples": "samples", "length": "length", "seed": "data_seed"}
 
 model = click.argument("model", metavar="MODEL")
 as_json = click.option("--json", "as_json", is_flag=True, help="Result as JSON; progress as JSON lines on stderr.")

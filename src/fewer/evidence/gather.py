@@ -15,6 +15,7 @@ from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
 from fewer.adapt.run import call, evaluating, loss, mask_of
+from fewer.adapt.stream import Stream
 from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
 from fewer.evidence.accumulate import KINDS, Accumulator
 from fewer.evidence.store import Store
@@ -114,7 +115,7 @@ def sequential(
         FewerError: as for `collect`; gradients of a stream.
     """
     batches = adapt.data.batches(data)
-    streamed = hasattr(source, "stages")
+    streamed = isinstance(source, Stream)
     opened = source if streamed else adapt.open(source)
     chosen = tuple(opened.layers if layers is None else layers)
     model = opened.hash()

@@ -47,7 +47,6 @@ class Engine:
     masks: Masks = field(default_factory=Masks)
     results: dict[str, LayerResult] = field(default_factory=dict)
     layer_notes: dict[str, dict[str, float | str]] = field(default_factory=dict)
-    fixed: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     rounds: int = 0
     clock: float = field(default_factory=time.monotonic)
 
@@ -95,7 +94,7 @@ class Engine:
 
     def prune_layer(self, layer: Layer, evidence: Mapping[str, Tensor]) -> None:
         """Score, choose, update and write one layer, and remember what came of it."""
-        known = {**evidence, **self.fixed.get(layer.name, {})}
+        known = dict(evidence)
         before = self.masks[layer.name] if self.rounds and layer.name in self.masks else None
         solved = self.job.solve(layer.name, layer.read(), known, self.counts[layer.name], before=before)
         layer.write(solved.weight)
@@ -168,23 +167,19 @@ def _run_round(
     chosen = {row.name for row in engine.plan.rows}
     layers = [layer for layer in opened.candidates if layer.name in chosen]
     told = ticker(engine.progress)
-    whole = tuple(name for name in names if name in WHOLE_MODEL)
-    stepwise = tuple(name for name in names if name not in WHOLE_MODEL)
-    at_once = engine.recipe.order == "at-once" or not opened.blocks or not stepwise
-    first = names if at_once or engine.needs_scores else whole
+    at_once = engine.recipe.order == "at-once"
     dense: Mapping[str, Mapping[str, Tensor]] = {}
-    if first and batches is not None:
+    if names and batches is not None and (at_once or engine.needs_scores):
         emit(engine.progress, StageStarted("gathering evidence", len(batches)))
-        dense = evidence.collect(opened, batches, first, layers=layers, progress=told)
+        dense = evidence.collect(opened, batches, names, layers=layers, progress=told)
     engine.allot(layers, dense, keep)
-    emit(engine.progress, StageStarted("pruning", len(layers)))
-    if at_once or batches is None:
+    emit(engine.progress, StageStarted("pruning", len(opened.blocks)))
+    if at_once or batches is None or not names:
         for layer in layers:
             engine.prune_layer(layer, dense.get(layer.name, {}))
         return
-    engine.fixed = {name: {key: found[key] for key in whole} for name, found in dense.items()}
     visit = engine.visitor(len(opened.blocks))
-    evidence.sequential(opened, batches, stepwise, visit, layers=layers)
+    evidence.sequential(opened, batches, names, visit, layers=layers, progress=told)
 
 
 def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:

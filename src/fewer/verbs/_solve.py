@@ -92,7 +92,7 @@ class Job:
         scores = self.scores(name, weight, evidence) if worth is None else worth
         if before is not None:
             scores = torch.where(before, scores, scores.min() - 1.0)
-        chosen = self.rule(name, stored, count)
+        chosen = self.rule(stored, count)
         mask = chosen.select(scores)
         supply = {**evidence, "weight": weight, "mask": mask}
         options = _seeded(self.update, self.recipe.update_options, self.recipe.seed, name)
@@ -101,13 +101,13 @@ class Job:
         made = self.update.target(*(_given(supply, need, self.update, name) for need in self.update.needs), **options)
         return self.finish(name, stored, weight, scores, made, evidence)
 
-    def rule(self, name: str, stored: Tensor, count: int) -> Rule:
+    def rule(self, stored: Tensor, count: int) -> Rule:
         """What the mask of this layer has to satisfy."""
         from fewer.select import rule
 
         recipe, shape = self.recipe, (int(stored.shape[0]), int(stored.shape[1]))
         amount = self._amount(count)
-        return rule(shape, amount, pattern=self.pattern, within=recipe.within, compat=recipe.compat, where=name)
+        return rule(shape, amount, pattern=self.pattern, within=recipe.within, compat=recipe.compat)
 
     def finish(
         self, name: str, stored: Tensor, weight: Tensor, scores: Tensor, made: Updated, evidence: Mapping[str, Tensor]

@@ -211,7 +211,7 @@ def _evidence(
         lacking = [name for name in evidence_of(first.recipe) if any(name not in store[r.name] for r in first.rows)]
         if lacking:
             raise FewerError(f"the stored evidence lacks {', '.join(lacking)}; measure it again with this recipe")
-        return store, f"stored evidence (data {store.data[:12]})"
+        return store, f"stored evidence (data {_short(store)})"
     settings = first.recipe.data
     source = calibration if calibration is not None else (settings.text or None)
     batches = read(source, opened, settings.samples, settings.length, settings.seed)
@@ -221,6 +221,10 @@ def _evidence(
     layers = [layer for layer in opened.candidates if layer.name in chosen]
     emit(progress, StageStarted("gathering evidence", len(batches)))
     return evidence.collect(opened, batches, names, layers=layers, progress=ticker(progress)), batches.source
+
+
+def _short(store: Store) -> str:
+    return "+".join(part[:12] for part in store.data)
 
 
 def _solve(
@@ -240,7 +244,7 @@ def _solve(
     emit(progress, StageStarted("solving", len(layers)))
     homes = {name: {layer.name: layer for layer in target.candidates} for name, target in targets.items()}
     for layer in layers:
-        stored, known = layer.read(), store[layer.name]
+        stored, known = layer.read(), dict(store[layer.name])
         worth = _Shared(layer.name, working(layer.name, stored), known)
         for name, engine in engines.items():
             clock = time.monotonic()
@@ -262,7 +266,7 @@ def _solve(
             histograms=engine.job.histograms.finish(),
             layer_notes=engine.layer_notes,
             calibration=source,
-            calibration_hash=store.data,
+            calibration_hash="+".join(store.data),
             model_hash=dense_hash,
         )
         for name, engine in engines.items()

@@ -1,0 +1,136 @@
+"""A model without its weights: built from the configuration alone, filled module by module from the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from fewer.adapt.blocks import Block
+from fewer.adapt.naming import Parts
+
+__all__ = ["Filler", "hollow"]
+
+
+@contextmanager
+def hollow(dtype: torch.dtype) -> Iterator[None]:
+    """Modules made inside have parameters without memory; buffers (rotary frequencies) are real.
+
+    Like `torch.device("meta")`, but for parameters only: buffers that no checkpoint holds are computed as usual.
+    """
+    original, former = nn.Module.register_parameter, torch.get_default_dtype()
+
+    def register(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and param.device.type != "meta":
+            param = nn.Parameter(param.detach().to("meta"), requires_grad=False)
+        original(self, name, param)
+
+    nn.Module.register_parameter = register  # type: ignore[method-assign]
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = original  # type: ignore[method-assign]
+        torch.set_default_dtype(former)
+
+
+class Filler:
+    """Fills parts of a hollow model from the shards and empties them again."""
+
+    def __init__(self, module: nn.Module, parts: Parts) -> None:
+        self._module = module
+        self._parts = parts
+        self._first: dict[int, str] = {}
+        for name, value in module.state_dict(keep_vars=True).items():
+            self._first.setdefault(id(value), name)
+
+    def name_of(self, value: Tensor) -> str | None:
+        """The stored name of a hollow parameter; tied ones share it."""
+        return self._first.get(id(value))
+
+    def fill(self, module: nn.Module) -> dict[tuple[int, str], Tensor]:
+        """Give a module and all inside it their weights; returns what `empty` needs."""
+        former: dict[tuple[int, str], Tensor] = {}
+        for part in module.modules():
+            former.update(self.fill_own(part))
+        return former
+
+    def fill_own(self, module: nn.Module) -> dict[tuple[int, str], Tensor]:
+        """Give one module its own weights, not those of its children."""
+        former: dict[tuple[int, str], Tensor] = {}
+        for key, value in [*module._parameters.items(), *module._buffers.items()]:
+            name = None if value is None else self._first.get(id(value))
+            if value is None or name is None or name not in self._parts.of:
+                continue
+            former[id(module), key] = value
+            loaded = self._parts.read(name, value.shape)
+            if key in module._parameters:
+                module._parameters[key] = nn.Parameter(loaded, requires_grad=False)
+            else:
+                module._buffers[key] = loaded
+        return former
+
+    def empty(self, module: nn.Module, former: dict[tuple[int, str], Tensor]) -> None:
+        """Take the weights away again."""
+        for part in module.modules():
+            for table in (part._parameters, part._buffers):
+                for key in list(table):
+                    if (id(part), key) in former:
+                        table[key] = former[id(part), key]  # type: ignore[assignment]
+
+    @contextmanager
+    def outside(self, blocks: tuple[Block, ...]) -> Iterator[None]:
+        """While inside, modules outside the blocks are filled when they are first called.
+
+        Embedding tables are never read whole: the rows that a batch looks up are.
+        """
+        inner = {id(part) for block in blocks for part in block.module.modules()}
+        former: dict[tuple[int, str], Tensor] = {}
+        with ExitStack() as stack:
+            stack.enter_context(_Lookup(self._parts, self))
+            for part in self._module.modules():
+                if id(part) in inner or isinstance(part, nn.Embedding) or not _owns(part):
+                    continue
+
+                def load(module: nn.Module, args: Any) -> None:
+                    if not any((id(module), key) in former for key in (*module._parameters, *module._buffers)):
+                        former.update(self.fill_own(module))
+
+                stack.callback(part.register_forward_pre_hook(load).remove)
+            try:
+                yield
+            finally:
+                self.empty(self._module, former)
+
+
+def _owns(module: nn.Module) -> bool:
+    return any(value is not None for value in (*module._parameters.values(), *module._buffers.values()))
+
+
+class _Lookup(TorchFunctionMode):
+    """Answers look-ups in hollow embedding tables with the rows that are asked for."""
+
+    def __init__(self, parts: Parts, filler: Filler) -> None:
+        super().__init__()
+        self._parts = parts
+        self._filler = filler
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.embedding:
+            ids = args[0] if args else kwargs["input"]
+            table = args[1] if len(args) > 1 else kwargs["weight"]
+            name = self._filler.name_of(table) if table.device.type == "meta" else None
+            if name is not None:
+                tensor = self._parts.of[name][0].tensor
+                wanted, places = torch.unique(ids, return_inverse=True)
+                rows = self._parts.shards.read_rows(tensor, wanted.tolist())
+                return functional.embedding(places, rows)
+        return func(*args, **kwargs)

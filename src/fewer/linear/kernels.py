@@ -1,0 +1,100 @@
+"""The two inner solvers, called through addresses when the extension is there and through numpy when it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.linear import portable, tiers
+from fewer.linear.matrix import Sparse
+from fewer.linear.terms import Terms
+
+__all__ = ["Warm", "csc_path", "gram_path"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass
+class Warm:
+    """Where a path stands on its working columns: the last solution and the one before it."""
+
+    b: Vector = field(default_factory=lambda: np.empty(0))
+    before: Vector = field(default_factory=lambda: np.empty(0))
+    lam_at: float = np.inf
+    lam_before: float = np.inf
+
+    def grow(self, k: int) -> None:
+        """Append zeros for new columns."""
+        more = np.zeros(k - len(self.b))
+        self.b, self.before = np.concatenate([self.b, more]), np.concatenate([self.before, more])
+
+    def restart(self, b: Vector, before: Vector, lam_at: float, lam_before: float) -> None:
+        """Stand at a known solution."""
+        self.b, self.before, self.lam_at, self.lam_before = b.copy(), before.copy(), lam_at, lam_before
+
+
+def _at(array: Vector | None) -> int:
+    return 0 if array is None else array.ctypes.data
+
+
+def gram_path(
+    G: Vector, yy: float, c: Vector, terms: Terms, warm: Warm, lams: Vector, tol: float, most: int
+) -> tuple[Vector, Vector, Vector]:
+    """Solve a run of penalties on the leading k x k block of G, k = len(c).
+
+    Returns:
+        Solutions (m, k), gradients (m, k), and stats (m, 4): gap on the working columns, rounds, exact solves, objective.
+    """
+    k, m = len(c), len(lams)
+    b = np.ascontiguousarray(warm.b)
+    g = c - G[:k, :k] @ b if b.any() else c.copy()
+    native = tiers.native()
+    if native is None:
+        return portable.gram_path(G[:k, :k], yy, c, terms, b, g, lams, tol, most)
+    B, Gs, stats, before = np.empty((m, k)), np.empty((m, k)), np.empty((m, 4)), warm.before.copy()
+    c, lams = np.ascontiguousarray(c), np.ascontiguousarray(lams, dtype=np.float64)
+    native.gram_path(
+        k, G.strides[0] // 8, G.ctypes.data, float(yy), _at(c), _at(b), _at(g), _at(terms.l1), _at(terms.l2),
+        _at(terms.low), _at(terms.high), m, _at(lams), _at(before), float(warm.lam_before), float(warm.lam_at),
+        float(tol), int(most), _at(B), _at(Gs), _at(stats),
+    )  # fmt: skip
+    return B, Gs, stats
+
+
+@dataclass
+class Columns:
+    """What the sparse kernel needs to know about its working columns."""
+
+    index: Index
+    mean: Vector
+    mass: Vector
+    norm: Vector
+
+
+def csc_path(
+    matrix: Sparse, weighted: Vector, weights: Vector, y: Vector, columns: Columns, terms: Terms, warm: Warm,
+    residual: Vector, shift: float, lams: Vector, tol: float, most: int,
+) -> tuple[Vector, Vector, Vector, Vector]:  # fmt: skip
+    """Solve a run of penalties by residual coordinate descent; `residual` + shift is the true one, and is moved along.
+
+    Returns:
+        Solutions (m, k), residuals (m, n), shifts (m,), stats (m, 4).
+    """
+    native: Any = tiers.native()
+    n, m, k = matrix.shape[0], len(lams), len(columns.index)
+    B, R, shifts, stats = np.empty((m, k)), np.empty((m, n)), np.empty(m), np.empty((m, 4))
+    b, before = np.ascontiguousarray(warm.b).copy(), warm.before.copy()
+    lams = np.ascontiguousarray(lams, dtype=np.float64)
+    uniform = weighted is matrix.data
+    native.csc_path(
+        n, _at(matrix.data), _at(weighted), matrix.rows.ctypes.data, matrix.starts.ctypes.data,
+        float(weights[0]) if uniform else 1.0, 0 if uniform else _at(weights), k, columns.index.ctypes.data,
+        _at(columns.mean), _at(columns.mass), _at(columns.norm), _at(y), _at(b), _at(residual), float(shift),
+        _at(terms.l1), _at(terms.l2), _at(terms.low), _at(terms.high), m, _at(lams), _at(before),
+        float(warm.lam_before), float(warm.lam_at), float(tol), int(most), _at(B), _at(R), _at(shifts), _at(stats),
+    )  # fmt: skip
+    return B, R, shifts, stats

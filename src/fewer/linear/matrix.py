@@ -1,0 +1,136 @@
+"""The data matrix as the solvers see it: a few products, dense or compressed sparse columns, never copied whole."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.linear import tiers
+from fewer.method import FewerError
+
+__all__ = ["Dense", "Matrix", "Sparse", "as_matrix"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+class Matrix(Protocol):
+    """Products with the transpose, some columns, and squared norms."""
+
+    shape: tuple[int, int]
+
+    def tdot(self, V: Vector) -> Vector:
+        """X' V, (p, m), from V (n, m)."""
+
+    def columns(self, index: Index) -> Any:
+        """Some columns, (n, k); dense or sparse."""
+
+    def squares(self, weights: Vector) -> Vector:
+        """(p,) sum_i weights_i x_ij^2."""
+
+    def dot(self, index: Index, values: Vector) -> Vector:
+        """X[:, index] @ values."""
+
+
+class Dense:
+    """A numpy matrix in C or Fortran order, float32 or float64; products run in its own precision."""
+
+    def __init__(self, X: NDArray[Any]) -> None:
+        self.X = X
+        self.shape: tuple[int, int] = (X.shape[0], X.shape[1])
+
+    def tdot(self, V: Vector) -> Vector:
+        """X' V."""
+        return np.asarray(self.X.T @ V.astype(self.X.dtype, copy=False), dtype=np.float64)
+
+    def columns(self, index: Index) -> NDArray[Any]:
+        """Some columns, in the order of X so that copying runs along its lines."""
+        if self.X.flags.c_contiguous:
+            return np.take(self.X, index, axis=1)
+        return self.X.T[index].T
+
+    def squares(self, weights: Vector) -> Vector:
+        """Weighted squared norms, a slab of rows at a time."""
+        total = np.zeros(self.shape[1])
+        step = max(1, 2_000_000 // max(1, self.shape[1]))
+        for i in range(0, self.shape[0], step):
+            slab = self.X[i : i + step]
+            total += weights[i : i + step] @ np.square(slab, dtype=np.float64)
+        return total
+
+    def dot(self, index: Index, values: Vector) -> Vector:
+        """X[:, index] @ values."""
+        return np.asarray(self.columns(index) @ values, dtype=np.float64)
+
+
+class Sparse:
+    """A scipy matrix or array, held as CSC with float64 values."""
+
+    def __init__(self, X: Any) -> None:
+        X = X.tocsc()
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        self.X = X.astype(np.float64, copy=False)
+        self.shape: tuple[int, int] = (X.shape[0], X.shape[1])
+        self.data = np.ascontiguousarray(self.X.data)
+        self.rows = np.ascontiguousarray(self.X.indices, dtype=np.int32)
+        self.starts = np.ascontiguousarray(self.X.indptr, dtype=np.int64)
+
+    def tdot(self, V: Vector) -> Vector:
+        """X' V."""
+        native = tiers.native()
+        if native is None:
+            return np.asarray(self.X.T @ V, dtype=np.float64)
+        V = np.ascontiguousarray(V)
+        out = np.empty((self.shape[1], V.shape[1]))
+        native.csc_tdot(
+            self.data.ctypes.data, self.rows.ctypes.data, self.starts.ctypes.data, self.shape[1],
+            V.ctypes.data, V.shape[1], out.ctypes.data,
+        )  # fmt: skip
+        return out
+
+    def columns(self, index: Index) -> Any:
+        """Some columns, still sparse."""
+        return self.X[:, index]
+
+    def squares(self, weights: Vector) -> Vector:
+        """Weighted squared norms."""
+        terms = self.data * self.data * weights[self.rows]
+        sums = np.concatenate([[0.0], np.cumsum(terms)]) if terms.size < 64 else None
+        if sums is not None:
+            return np.asarray(sums[self.starts[1:]] - sums[self.starts[:-1]])
+        owner = np.repeat(np.arange(self.shape[1]), np.diff(self.starts))
+        return np.bincount(owner, weights=terms, minlength=self.shape[1]).astype(np.float64, copy=False)
+
+    def dot(self, index: Index, values: Vector) -> Vector:
+        """X[:, index] @ values."""
+        return np.asarray(self.X[:, index] @ values, dtype=np.float64)
+
+
+def as_matrix(X: Any) -> Matrix:
+    """`X` as a `Matrix`: numpy (anything `np.asarray` takes) or scipy sparse.
+
+    Raises:
+        FewerError: not two-dimensional, no rows, or not numeric.
+    """
+    if isinstance(X, Dense | Sparse):
+        return X
+    if hasattr(X, "tocsc"):
+        matrix: Matrix = Sparse(X)
+    else:
+        dense = np.asarray(X)
+        if dense.dtype == object or dense.dtype.kind not in "biuf":
+            raise FewerError(f"X has type {dense.dtype}; give numbers")
+        if dense.dtype not in (np.float32, np.float64):
+            dense = dense.astype(np.float64)
+        if dense.ndim != 2:
+            raise FewerError(f"X has {dense.ndim} dimensions; give a matrix (rows, columns)")
+        if not (dense.flags.c_contiguous or dense.flags.f_contiguous):
+            dense = np.ascontiguousarray(dense)
+        matrix = Dense(dense)
+    if matrix.shape[0] == 0:
+        raise FewerError("X has no rows")
+    return matrix

@@ -1,0 +1,27 @@
+"""Which kernels run: the compiled extension, or numpy with the same answers.
+
+FEWER_TIER=dense or portable forces numpy; anything else takes the extension where it was built.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+__all__ = ["native"]
+
+_loaded: list[Any] = []
+
+
+def native() -> Any | None:
+    """The extension, or None when it is missing or turned off."""
+    if os.environ.get("FEWER_TIER") in ("dense", "portable"):
+        return None
+    if not _loaded:
+        try:
+            module = importlib.import_module("fewer._native")
+        except ImportError:
+            module = None
+        _loaded.append(module if hasattr(module, "gram_path") else None)
+    return _loaded[0]

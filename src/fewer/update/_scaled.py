@@ -1,0 +1,132 @@
+"""A layer's least-squares problem in coordinates where every input has unit second moment, and its eigenbasis.
+
+Whatever solves on it needs matrix products only. The eigenbasis of the last Gram matrix is kept, because the
+layers that read one input (query, key and value; gate and up) come one after another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace, device
+
+from fewer.method import FewerError
+from fewer.types import Array, Mask
+from fewer.update._gram import damped
+
+__all__ = ["Basis", "Scaled", "basis", "conjugate_gradient", "scaled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """matrix = (G + damping) / (scale scale^T), unit diagonal, = vectors diag(values) vectors^T."""
+
+    matrix: Array
+    scale: Array
+    values: Array
+    vectors: Array
+    damping: float
+
+    def inverse(self, rho: float) -> Array:
+        """(matrix + rho I)^-1."""
+        return (self.vectors / (self.values + rho)[None, :]) @ self.vectors.T
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """min over b of (b - dense) matrix (b - dense)^T, row by row; `target` is dense @ matrix."""
+
+    basis: Basis
+    dense: Array
+    target: Array
+
+    def error(self, rows: Array) -> float:
+        """Relative quadratic error of a candidate."""
+        xp = array_namespace(rows)
+        step = rows - self.dense
+        whole = float(xp.sum(self.dense * self.target))
+        return float(xp.sum((step @ self.basis.matrix) * step)) / whole if whole > 0 else 0.0
+
+
+_last: list[tuple[tuple[Any, ...], Basis]] = []
+
+
+def basis(gram: Array, damping: float) -> Basis:
+    """The scaled Gram matrix and its eigenbasis; equal to the last one asked for, it is not computed again."""
+    xp = array_namespace(gram)
+    made = damped(gram, damping, xp.result_type(xp.float32, gram.dtype))
+    key = _fingerprint(made.matrix, damping)
+    if _last and _last[0][0] == key:
+        return _last[0][1]
+    matrix = made.matrix
+    if matrix.shape[0] == 0:
+        empty = xp.linalg.diagonal(matrix)
+        return Basis(matrix, empty, empty, matrix, 0.0)
+    # An input that never fires counts as faintly as the damping lets it, so that its weights go first.
+    faint = made.damping or 1e-6 * float(xp.mean(xp.linalg.diagonal(matrix)))
+    diagonal = xp.where(made.alive, xp.linalg.diagonal(matrix), xp.full_like(made.alive, faint, dtype=matrix.dtype))
+    eye = xp.eye(matrix.shape[0], dtype=matrix.dtype, device=device(matrix))
+    scale = xp.sqrt(diagonal)
+    matrix = matrix / scale[None, :] / scale[:, None]
+    matrix = matrix * (1 - eye) + eye
+    values, vectors = xp.linalg.eigh(matrix)
+    found = Basis(matrix, scale, xp.where(values > 0, values, xp.zeros_like(values)), vectors, made.damping)
+    _last[:] = [(key, found)]
+    return found
+
+
+def _fingerprint(matrix: Array, damping: float) -> tuple[Any, ...]:
+    """Two products with fixed vectors, to the last bit: equal for equal matrices, and practically only for those."""
+    xp = array_namespace(matrix)
+    index = xp.astype(xp.arange(matrix.shape[0], device=device(matrix)), matrix.dtype)
+    probes = xp.stack([xp.cos(1.0 + index), xp.sin(2.0 * index + 0.5)], axis=1)
+    seen = tuple(float(value) for value in xp.reshape(matrix @ probes, (-1,)))
+    return (type(matrix), str(matrix.dtype), str(device(matrix)), damping, hash(seen))
+
+
+def scaled(weight: Array, gram: Array, damping: float) -> Scaled:
+    """A layer's problem in scaled coordinates.
+
+    Raises:
+        FewerError: shapes that do not fit, or a number that is not finite.
+    """
+    xp = array_namespace(weight, gram)
+    if gram.shape != (weight.shape[1], weight.shape[1]):
+        raise FewerError(f"Gram matrix of shape {tuple(gram.shape)} for a weight with {weight.shape[1]} inputs")
+    found = basis(gram, damping)
+    dense = xp.astype(weight, found.matrix.dtype) * found.scale[None, :]
+    if not bool(xp.all(xp.isfinite(dense))):
+        raise FewerError("the weight holds a number that is not finite")
+    return Scaled(found, dense, dense @ found.matrix)
+
+
+def conjugate_gradient(
+    matrix: Array, target: Array, mask: Mask, start: Array, steps: int, tolerance: float
+) -> tuple[Array, int]:
+    """Rows x with x zero off the mask and (x matrix - target) zero on it, all rows at once.
+
+    The matrix has unit diagonal, which is the Jacobi preconditioner at work. Stops when every row's residual is
+    below `tolerance` of its first, or of the target.
+    """
+    xp = array_namespace(matrix)
+    keep = xp.astype(mask, matrix.dtype)
+    rows = start * keep
+    residual = (target - rows @ matrix) * keep
+    search = residual
+    norm = xp.sum(residual * residual, axis=1, keepdims=True)
+    goal = tolerance**2 * xp.sum((target * keep) ** 2, axis=1, keepdims=True)
+    for step in range(steps):
+        if bool(xp.all(norm <= goal)):
+            return rows, step
+        image = (search @ matrix) * keep
+        slope = xp.sum(search * image, axis=1, keepdims=True)
+        live = (slope > 0) & (norm > goal)
+        length = xp.where(live, norm / xp.where(live, slope, xp.ones_like(slope)), xp.zeros_like(norm))
+        rows = rows + length * search
+        residual = residual - length * image
+        new = xp.sum(residual * residual, axis=1, keepdims=True)
+        ratio = xp.where(live, new / xp.where(live, norm, xp.ones_like(norm)), xp.zeros_like(norm))
+        search = residual + ratio * search
+        norm = new
+    return rows, steps
