@@ -20,7 +20,7 @@ typedef struct {
     double lam;
     double *b, *g;
     Factor factor;
-    double *ridge, *x, *start;
+    double *ridge, *x, *start, *pull;
     int8_t *inside; /* 1 while the column is in the factor */
 } Task;
 
@@ -143,7 +143,7 @@ static void active_solve(Task *t)
             const double l1 = t->lam * t->l1[j];
             x[r] = t->g[j] - (t->b[j] > 0 ? l1 : (t->b[j] < 0 ? -l1 : 0)) - t->ridge[j] * t->b[j];
         }
-        memcpy(t->factor.work, x, (size_t)f->size * sizeof(double));
+        memcpy(t->pull, x, (size_t)f->size * sizeof(double));
         fewer_factor_solve(f, x);
         double landing = 0;
         for (int64_t r = 0; r < f->size; r++) {
@@ -159,7 +159,7 @@ static void active_solve(Task *t)
         for (int64_t r = 0; r < f->size; r++) {
             const int64_t j = f->item[r];
             t->b[j] += cut * x[r];
-            t->g[j] -= cut * (t->factor.work[r] - t->ridge[j] * x[r]);
+            t->g[j] -= cut * (t->pull[r] - t->ridge[j] * x[r]);
         }
         if (first < 0)
             break;
@@ -193,7 +193,8 @@ static void extrapolate(Task *t, const double *before, double ratio, double obje
     }
 }
 
-static void solve_one(Task *t, double tol, int64_t most, double *stats)
+/* `ahead` penalties still to come in this run will use the same factor, and share its price. */
+static void solve_one(Task *t, double tol, int64_t most, double ahead, double *stats)
 {
     double objective, gap = gap_of(t, &objective), last = INFINITY, best = gap;
     int64_t sweeps = 0, solves = 0, since = 0, stuck = 0;
@@ -213,7 +214,7 @@ static void solve_one(Task *t, double tol, int64_t most, double *stats)
             if (t->b[j] != 0)
                 support++, fresh += !t->inside[j];
         const double square = support * support;
-        const double whole = fresh * 3 > support ? square * support / 3 : 2 * fresh * square;
+        const double whole = (fresh * 3 > support ? square * support / 3 : 2 * fresh * square) / (1 + ahead);
         if (since >= 2 && rounds * pass > 2 * square + whole) {
             active_solve(t);
             solves++, since = 0, last = INFINITY;
@@ -228,14 +229,16 @@ static void solve_one(Task *t, double tol, int64_t most, double *stats)
 }
 
 /* gram_path(k, ldg, G, yy, c, b, g, l1, l2, low, high, count, lams, before, lam_before, lam_at, tol, most, B, Gs,
- * stats)
+ * stats, factor, items, sizes)
  * Solutions of `count` penalties into rows of B (count x k), gradients into Gs, stats (count x 4): gap, sweeps,
- * exact solves, objective.  b, g start warm and end at the last penalty; before is the solution at lam_before. */
+ * exact solves, objective.  b, g start warm and end at the last penalty; before is the solution at lam_before.
+ * factor, items and sizes (size, stride) carry the Cholesky factor from call to call; any of its columns may be asked
+ * for again under the same position. */
 PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)self;
-    if (nargs != 21) {
-        PyErr_SetString(PyExc_TypeError, "gram_path takes 21 arguments");
+    if (nargs != 24) {
+        PyErr_SetString(PyExc_TypeError, "gram_path takes 24 arguments");
         return NULL;
     }
     Task t = {0};
@@ -251,28 +254,30 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
     const double tol = PyFloat_AsDouble(args[16]);
     const int64_t most = PyLong_AsLongLong(args[17]);
     double *B = PyLong_AsVoidPtr(args[18]), *Gs = PyLong_AsVoidPtr(args[19]), *stats = PyLong_AsVoidPtr(args[20]);
+    int64_t *sizes = PyLong_AsVoidPtr(args[23]);
+    t.factor.U = PyLong_AsVoidPtr(args[21]), t.factor.item = PyLong_AsVoidPtr(args[22]);
     if (PyErr_Occurred())
         return NULL;
     const size_t k = (size_t)t.k;
-    /* The factor grows to the largest active set, at most k; k x k doubles are the price of the working Gram too. */
-    t.factor.stride = t.k;
-    t.factor.L = malloc((k * k + 1) * sizeof(double));
-    t.factor.item = malloc((k + 1) * sizeof(int64_t));
-    t.factor.work = malloc((2 * k + 2) * sizeof(double));
+    t.factor.size = sizes[0], t.factor.stride = sizes[1];
+    t.factor.work = malloc((2 * (size_t)sizes[1] + 2) * sizeof(double));
     t.ridge = calloc(k + 1, sizeof(double));
     t.x = malloc((k + 1) * sizeof(double));
     t.start = malloc((k + 1) * sizeof(double));
+    t.pull = malloc((k + 1) * sizeof(double));
     t.inside = calloc(k + 1, 1);
     double *kept = malloc((k + 1) * sizeof(double));
-    const int ok = t.factor.L && t.factor.item && t.factor.work && t.ridge && t.x && t.start && t.inside && kept;
+    const int ok = t.factor.work && t.ridge && t.x && t.start && t.pull && t.inside && kept;
     if (ok) {
         Py_BEGIN_ALLOW_THREADS
         int any_ridge = 0;
         for (int64_t j = 0; j < t.k; j++)
             any_ridge |= t.l2[j] != 0;
+        for (int64_t r = 0; r < t.factor.size; r++)
+            t.inside[t.factor.item[r]] = 1;
         for (int64_t i = 0; i < count; i++) {
             t.lam = lams[i];
-            if (any_ridge || i == 0) { /* the ridge enters the factor, so a new lam needs a new one */
+            if (any_ridge) { /* the ridge enters the factor, so a new lam needs a new one */
                 for (int64_t j = 0; j < t.k; j++)
                     t.ridge[j] = t.lam * t.l2[j], t.inside[j] = 0;
                 t.factor.size = 0;
@@ -284,15 +289,15 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
                 extrapolate(&t, before, (t.lam - lam_at) / (lam_at - lam_before), objective);
             memcpy(before, kept, k * sizeof(double));
             lam_before = lam_at;
-            solve_one(&t, tol, most, stats + 4 * i);
+            solve_one(&t, tol, most, any_ridge ? 0 : (double)(count - i), stats + 4 * i);
             lam_at = t.lam;
             memcpy(B + i * t.k, t.b, k * sizeof(double));
             memcpy(Gs + i * t.k, t.g, k * sizeof(double));
         }
+        sizes[0] = any_ridge ? 0 : t.factor.size;
         Py_END_ALLOW_THREADS
     }
-    free(t.factor.L), free(t.factor.item), free(t.factor.work), free(t.ridge), free(t.x), free(t.start);
-    free(t.inside), free(kept);
+    free(t.factor.work), free(t.ridge), free(t.x), free(t.start), free(t.pull), free(t.inside), free(kept);
     if (!ok)
         return PyErr_NoMemory();
     Py_RETURN_NONE;

@@ -9,10 +9,10 @@ Wanda, magnitude, N:M and block selection differ in their arguments alone; nothi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
+from array_api_compat import array_namespace, device
 
+from fewer._fast import kth_largest, lowest_in_rows
 from fewer.method import FewerError, nearest
 from fewer.pattern import NM, Pattern, parse
 from fewer.types import Array, Mask
@@ -23,6 +23,8 @@ __all__ = ["COMPAT", "WITHIN", "Rule", "rule", "select", "spread_over_rows", "to
 WITHIN = ("layer", "row", "column", "group")
 #: Rounding of published implementations; empty is exact.
 COMPAT = ("", "wanda", "sparsegpt")
+#: Groups up to this size are decided by comparing every pair in them.
+_SMALL_GROUP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,13 @@ class Rule:
         if shape != self.shape:
             raise FewerError(f"scores have shape {shape}; the rule is for a layer of shape {self.shape}")
         xp = array_namespace(scores)
-        if not bool(xp.all(xp.isfinite(scores))):
+        # The extremes tell: both libraries let NaN through them, and they cost a tenth of a test of every number.
+        if 0 not in shape and not (xp.isfinite(xp.max(scores)) and xp.isfinite(xp.min(scores))):
             raise FewerError("a score is not finite; the weights or the evidence hold NaN or infinity")
         if self.compat:
             return self._compatible(scores)
         if isinstance(self.pattern, NM):
-            groups = xp.reshape(scores, (-1, self.pattern.m))
-            return xp.reshape(top_in_rows(groups, self.pattern.n), shape)
+            return _in_groups(scores, self.pattern.n, self.pattern.m)
         return self.pattern.spread(self._units(self.pattern.pool(scores)), shape)
 
     def _units(self, units: Array) -> Mask:
@@ -80,15 +82,16 @@ class Rule:
         xp = array_namespace(scores)
         drop = round(1.0 - self.share, 12)
         if isinstance(self.pattern, NM):
-            groups = xp.reshape(scores, (-1, self.pattern.m))
-            return ~xp.reshape(top_in_rows(-groups, self.pattern.m - self.pattern.n), scores.shape)
+            groups, gone = xp.reshape(scores, (-1, self.pattern.m)), self.pattern.m - self.pattern.n
+            lowest = lowest_in_rows(groups, gone)
+            return ~xp.reshape(top_in_rows(-groups, gone) if lowest is None else lowest, scores.shape)
         if self.within == "row":
             return ~top_in_rows(-scores, int(self.shape[1] * drop))
         flat = xp.reshape(scores, (-1,))
         place = int(flat.shape[0] * drop)
-        if flat.shape[0] == 0 or place >= flat.shape[0]:
-            return xp.zeros(scores.shape, dtype=xp.bool, device=device(scores))
-        return scores > _kth_largest(flat, int(flat.shape[0]) - place)
+        if drop == 0.0 or place >= flat.shape[0]:
+            return xp.full(scores.shape, drop == 0.0, dtype=xp.bool, device=device(scores))
+        return scores > kth_largest(flat, int(flat.shape[0]) - place)
 
     def part(self, start: int, stop: int) -> Rule:
         """The same rule for columns start..stop; the counts of consecutive parts add up to the whole.
@@ -195,11 +198,7 @@ def top(scores: Array, count: int) -> Mask:
         raise FewerError(f"{count} of {size} units cannot be kept")
     if count in (0, size):
         return xp.full((size,), count > 0, dtype=xp.bool, device=device(scores))
-    edge = _kth_largest(scores, count)
-    above = scores > edge
-    ties = scores == edge
-    need = count - int(xp.sum(xp.astype(above, xp.int64)))
-    return above | (ties & (xp.cumulative_sum(xp.astype(ties, xp.int64)) <= need))
+    return _reaching(scores, kth_largest(scores, count), count)
 
 
 def spread_over_rows(scores: Array, count: int) -> Mask:
@@ -214,12 +213,10 @@ def spread_over_rows(scores: Array, count: int) -> Mask:
     each, rest = divmod(count, rows) if rows else (0, count)
     if not 0 <= each + bool(rest) <= columns:
         raise FewerError(f"{count} units cannot be kept in {rows} rows of {columns}")
-    base = top_in_rows(scores, each)
     if not rest:
-        return base
-    xp = array_namespace(scores)
-    more = xp.arange(rows, device=device(scores))[:, None] < rest
-    return xp.where(more, top_in_rows(scores, each + 1), base)
+        return top_in_rows(scores, each)
+    parts = [top_in_rows(scores[:rest, :], each + 1), top_in_rows(scores[rest:, :], each)]
+    return array_namespace(scores).concat(parts, axis=0)
 
 
 def top_in_rows(scores: Array, each: int) -> Mask:
@@ -233,27 +230,37 @@ def top_in_rows(scores: Array, each: int) -> Mask:
     xp = array_namespace(scores)
     if each in (0, int(scores.shape[1])):
         return xp.full(tuple(scores.shape), each > 0, dtype=xp.bool, device=device(scores))
-    edge = _kth_largest(scores, each)[:, None]
+    return _reaching(scores, kth_largest(scores, each)[:, None], each)
+
+
+def _in_groups(scores: Array, keep: int, size: int) -> Mask:
+    """The `keep` largest of every `size` consecutive columns: a weight stays if fewer than `keep` beat it."""
+    xp = array_namespace(scores)
+    if size > _SMALL_GROUP or not scores.shape[0] * scores.shape[1]:
+        return xp.reshape(top_in_rows(xp.reshape(scores, (-1, size)), keep), scores.shape)
+    groups = xp.asarray(xp.matrix_transpose(xp.reshape(scores, (-1, size))), copy=True)
+    places = [groups[i, :] for i in range(size)]
+    kept = []
+    for i, own in enumerate(places):
+        beaten = [other >= own for other in places[:i]] + [other > own for other in places[i + 1 :]]
+        rank = xp.zeros(own.shape, dtype=xp.uint8, device=device(own))
+        for better in beaten:
+            rank = rank + xp.astype(better, xp.uint8)
+        kept.append(rank < keep)
+    return xp.reshape(xp.stack(kept, axis=1), scores.shape)
+
+
+def _reaching(scores: Array, edge: Array, count: int) -> Mask:
+    """What lies above the edge, and of what lies on it the first in each row, so that `count` of a row stay."""
+    xp = array_namespace(scores)
+    reached = scores >= edge
+    # No row reaches fewer than `count`, so the total tells whether any row has a tie to settle.
+    if int(xp.count_nonzero(reached)) == count * (scores.shape[0] if scores.ndim == 2 else 1):
+        return reached
     above = scores > edge
-    ties = scores == edge
-    need = each - xp.sum(xp.astype(above, xp.int64), axis=1, keepdims=True)
-    return above | (ties & (xp.cumulative_sum(xp.astype(ties, xp.int64), axis=1) <= need))
-
-
-def _kth_largest(scores: Array, count: int) -> Any:
-    """The count-th largest along the last axis: by partition where the library has one, else by sorting."""
-    size = int(scores.shape[-1])
-    if is_numpy_array(scores):
-        import numpy as np
-
-        return np.partition(scores, size - count, axis=-1)[..., size - count]
-    if is_torch_array(scores):
-        if scores.device.type == "cpu":
-            # Half precision has no numpy form; float32 holds every such value exactly.
-            wide = scores.detach().float() if scores.dtype.itemsize < 4 else scores.detach()
-            return scores.new_tensor(_kth_largest(wide.numpy(), count))
-        return scores.kthvalue(size - count + 1, dim=-1).values
-    return array_namespace(scores).sort(scores, axis=-1)[..., size - count]
+    missing = count - xp.count_nonzero(above, axis=-1, keepdims=True)
+    tied = reached & ~above
+    return above | (tied & (xp.cumulative_sum(xp.astype(tied, xp.int64), axis=-1) <= missing))
 
 
 def _count(keep: float, total: int, where: str) -> tuple[int, float]:

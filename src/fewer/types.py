@@ -27,6 +27,19 @@ EVIDENCE: dict[str, str] = {
     "grad_sq": "(out, in) mean over batches of the squared gradient: the empirical Fisher diagonal",
     "output_grad_norm": "(out,) root mean square over tokens of the gradient of the loss at each output",
     "block_similarity": "() mean cosine similarity between what enters and what leaves the layer's block",
+    "hessian_grad": "(out, in) Hessian of the loss times its own gradient, H g: the gradient of g.g / 2",
+    "synflow_grad": "(out, in) gradient of the summed outputs with respect to |weights|, all weights made positive, "
+    "inputs all ones, no data",
+    "reference_grad": "(out, in) as grad, on the reference data set instead of the calibration data",
+    "reference_grad_sq": "(out, in) as grad_sq, on the reference data set",
+    "lora_a": "(rank, in) the down factor A of an adapter W + scaling B A",
+    "lora_b": "(out, rank) its up factor B",
+    "lora_a_grad": "(rank, in) mean gradient of the loss with respect to A",
+    "lora_b_grad": "(out, rank) mean gradient of the loss with respect to B",
+    "pst_a": "(out, rank) learned left factor of the importance of PST",
+    "pst_b": "(rank, in) its learned right factor",
+    "pst_rows": "(out,) its learned importance of rows",
+    "pst_columns": "(in,) its learned importance of columns",
 }
 
 #: What can be kept or dropped.

@@ -139,6 +139,7 @@ def test_infinite_activations_name_the_layer_and_the_batch():
 
 def test_an_infinite_gradient_names_the_layer_and_the_sample():
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight.data[:] = 10
     data = [{"inputs": torch.ones(2, 2), "labels": torch.tensor([[0.0, 0.0], [3e38, 3e38]])}]
     with pytest.raises(FewerError, match=r"gradient of layer '0' in sample 1"):
         evidence.collect(net, data, ["grad"])

@@ -74,6 +74,7 @@ class Stream:
         for layer in self.candidates:
             self._bind(layer)
         self._hash = ""
+        self._begun = False
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -121,6 +122,8 @@ class Stream:
             "layers": hashlib.sha256("\n".join(layer.name for layer in layers).encode()).hexdigest(),
         }  # fmt: skip
         fresh = not self.partial.exists()
+        if not fresh and not _is_ours(self.partial):
+            raise FewerError(f"'{self.partial}' is where unfinished work is kept, but fewer did not write it: remove it")
         need = self.shards.bytes if fresh else 0
         check_space(self.out, need)
         with self._guard(fresh):
@@ -128,6 +131,7 @@ class Stream:
         journal = Journal(self.partial)
         try:
             journal.begin(head)
+            self._begun = True
             with self._guard(True), _threads(journal), evaluating(self.module), torch.no_grad():
                 yield from _Run(self, journal, data, layers).stages()
         finally:
@@ -160,8 +164,12 @@ class Stream:
         return self.out
 
     def discard(self) -> None:
-        """Throw the unfinished work away: a fault in the input will not mend itself."""
-        shutil.rmtree(self.partial, ignore_errors=True)
+        """Throw this run's unfinished work away: a fault in the input will not mend itself.
+
+        Another run's partial directory (one that was refused) is left alone.
+        """
+        if self._begun:
+            shutil.rmtree(self.partial, ignore_errors=True)
 
     @contextmanager
     def _guard(self, ours: bool) -> Iterator[None]:
@@ -169,9 +177,9 @@ class Stream:
         try:
             yield
         except OSError as error:
-            if ours:
-                self.discard()
             if is_full(error):
+                if ours:
+                    shutil.rmtree(self.partial, ignore_errors=True)
                 raise FewerError(f"no space left while writing '{self.out}'; nothing was kept") from None
             raise FewerError(f"cannot write '{self.partial}': {error.strerror}") from None
 
@@ -364,6 +372,12 @@ def _leading(item: Mapping[str, Tensor]) -> tuple[int, ...]:
     """Samples, and tokens where the input is tokens: what varies in the shape of hidden states between batches."""
     ids = item.get("input_ids")
     return tuple(next(iter(item.values())).shape[:1]) if ids is None else tuple(ids.shape)
+
+
+def _is_ours(partial: Path) -> bool:
+    """Whether a directory holds nothing but what a run leaves there."""
+    known = ("journal.jsonl", "lock", "model")
+    return partial.is_dir() and all(x.name in known or x.name.startswith("states-") for x in partial.iterdir())
 
 
 def _widest(shards: Shards) -> torch.dtype:

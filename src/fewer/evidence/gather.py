@@ -118,7 +118,6 @@ def sequential(
     streamed = isinstance(source, Stream)
     opened = source if streamed else adapt.open(source)
     chosen = tuple(opened.layers if layers is None else layers)
-    model = opened.hash()
     first = _Sums((), names, precision)
     early: Mapping[str, Mapping[str, Accumulator]] = {}
     if first.of("weight-gradient", "output-gradient"):
@@ -128,22 +127,41 @@ def sequential(
         with evaluating(opened.module):
             _gradients(opened, batches, dense, chosen, None)
         early = dense.held
+    try:
+        return _visit_all(opened, batches, chosen, first.of(*_OF_PASS), visit, early, progress, precision)
+    except FewerError:
+        if streamed:
+            opened.discard()
+        raise
+
+
+def _visit_all(
+    opened: Any,
+    batches: Batches,
+    chosen: tuple[Layer, ...],
+    names: tuple[str, ...],
+    visit: Visit[R],
+    early: Mapping[str, Mapping[str, Accumulator]],
+    progress: Progress | None,
+    precision: str,
+) -> list[R]:
+    """One stage after the other: measure, visit, go on with what the visit left."""
     results: list[R] = []
-    walk = source.stages(batches, chosen) if streamed else stages(opened, batches, chosen)
+    model = opened.hash()
+    walk = opened.stages(batches, chosen) if isinstance(opened, Stream) else stages(opened, batches, chosen)
     total = len({layer.block for layer in chosen if layer.block is not None}) or len(chosen)
     for stage in walk:
-        if not stage.finished:
-            sums = _Sums(stage.layers, first.of(*_OF_PASS), precision)
-            if sums.names:
+        if stage.finished:
+            results.append(stage.result)
+        else:
+            sums = _Sums(stage.layers, names, precision)
+            if names:
                 with sums.watching(opened, stage.layers):
                     stage.forward(sums.before)
                 sums.check_reached(stage.layers)
-            held = {x.name: {**sums.held.get(x.name, {}), **early.get(x.name, {})} for x in stage.layers}
-            result = visit(stage.layers, Store(held, model, (batches.hash,)))
-            stage.close(result)
-        else:
-            result = stage.result
-        results.append(result)
+            held = {x.name: {**sums.held[x.name], **early.get(x.name, {})} for x in stage.layers}
+            results.append(visit(stage.layers, Store(held, model, (batches.hash,))))
+            stage.close(results[-1])
         _tell(progress, len(results), max(total, len(results)), "blocks")
     return results
 

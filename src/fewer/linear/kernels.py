@@ -12,7 +12,7 @@ from fewer.linear import portable, tiers
 from fewer.linear.matrix import Sparse
 from fewer.linear.terms import Terms
 
-__all__ = ["Warm", "csc_path", "gram_path"]
+__all__ = ["Factor", "Warm", "csc_path", "gram_path"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -37,13 +37,40 @@ class Warm:
         self.b, self.before, self.lam_at, self.lam_before = b.copy(), before.copy(), lam_at, lam_before
 
 
+class Factor:
+    """The Cholesky factor of the active columns, carried from one run of penalties to the next."""
+
+    def __init__(self) -> None:
+        self.U, self.items, self.sizes = np.empty((0, 0)), np.empty(0, np.int64), np.zeros(2, np.int64)
+        self.columns = np.empty(0, np.int64)
+
+    def enter(self, work: Index, active: int) -> None:
+        """Rename what is held for a new set of working columns, keep the leading part that is still there, make room."""
+        size, k = int(self.sizes[0]), len(work)
+        place = np.minimum(np.searchsorted(work, self.columns[:size]), max(0, k - 1))
+        there = work[place] == self.columns[:size] if k else np.zeros(size, dtype=bool)
+        size = size if there.all() else int(np.argmin(there))
+        room = min(k, 2 * active + 64)
+        if room > len(self.U):
+            U, items = np.empty((room, room)), np.empty(room, np.int64)
+            U[:size, :size] = self.U[:size, :size]
+            self.U, self.items = U, items
+        self.items[:size] = place[:size]
+        self.sizes[:] = size, len(self.U)
+
+    def leave(self, work: Index) -> None:
+        """Remember the columns by their global positions."""
+        self.columns = work[self.items[: self.sizes[0]]]
+
+
 def _at(array: Vector | None) -> int:
     return 0 if array is None else array.ctypes.data
 
 
 def gram_path(
-    G: Vector, yy: float, c: Vector, terms: Terms, warm: Warm, lams: Vector, tol: float, most: int
-) -> tuple[Vector, Vector, Vector]:
+    G: Vector, yy: float, c: Vector, terms: Terms, warm: Warm, lams: Vector, tol: float, most: int,
+    factor: Factor | None = None, work: Index | None = None,
+) -> tuple[Vector, Vector, Vector]:  # fmt: skip
     """Solve a run of penalties on the leading k x k block of G, k = len(c).
 
     Returns:
@@ -57,11 +84,15 @@ def gram_path(
         return portable.gram_path(G[:k, :k], yy, c, terms, b, g, lams, tol, most)
     B, Gs, stats, before = np.empty((m, k)), np.empty((m, k)), np.empty((m, 4)), warm.before.copy()
     c, lams = np.ascontiguousarray(c), np.ascontiguousarray(lams, dtype=np.float64)
+    factor, work = factor or Factor(), np.arange(k) if work is None else work
+    factor.enter(work, int(np.count_nonzero(b)))
     native.gram_path(
         k, G.strides[0] // 8, G.ctypes.data, float(yy), _at(c), _at(b), _at(g), _at(terms.l1), _at(terms.l2),
         _at(terms.low), _at(terms.high), m, _at(lams), _at(before), float(warm.lam_before), float(warm.lam_at),
         float(tol), int(most), _at(B), _at(Gs), _at(stats),
+        _at(factor.U), _at(factor.items), _at(factor.sizes),
     )  # fmt: skip
+    factor.leave(work)
     return B, Gs, stats
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import kernels
-from fewer.linear.kernels import Warm
+from fewer.linear.kernels import Factor, Warm
 from fewer.linear.matrix import Matrix, Sparse
 from fewer.linear.pool import GramPool, Pool
 from fewer.linear.result import Path
@@ -219,24 +219,23 @@ class _Log:
 def _guess(ready: Ready, seen: list[tuple[float, Vector]], lam: float) -> Vector:
     """(p,) likely size of the gradient at lam relative to its threshold, from the last two gradients."""
     now, g = seen[-1]
-    size = np.abs(g)
     if len(seen) > 1 and seen[-2][0] > now:
         then, old = seen[-2]
-        # Two pins suggest a line; a gradient rarely moves faster than its own threshold does.
-        move = (g - old) * ((lam - now) / (then - now) * -1.0)
-        limit = max(now - lam, 0.0) * ready.terms.l1
-        limit = np.where(np.isfinite(limit), limit, 0.0)
-        size = np.maximum(size, np.abs(g - np.clip(-move, -limit, limit)))
+        # Two gradients suggest a line, and a gradient rarely moves faster than its own threshold does.
+        limit = (now - lam) * np.where(np.isfinite(ready.terms.l1), ready.terms.l1, 0.0)
+        size = np.abs(g + np.clip((g - old) * ((now - lam) / (then - now)), -limit, limit))
+    else:
+        size = np.abs(g) + (now - lam) * 0.5 * np.where(np.isfinite(ready.terms.l1), ready.terms.l1, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.nan_to_num(size / (lam * ready.terms.l1), nan=0.0, posinf=0.0)
 
 
-def _choose(ratio: Vector, inside: NDArray[np.bool_], level: float, most: int) -> Index:
-    """Columns outside the working set whose ratio reaches level, the largest first, at most so many."""
-    out = np.flatnonzero((ratio >= level) & ~inside)
+def _choose(ratio: Vector, level: float, most: int) -> Index:
+    """Columns whose ratio reaches level, the largest first, at most so many."""
+    out = np.flatnonzero(ratio >= level)
     if len(out) > most:
         out = out[np.argpartition(-ratio[out], most - 1)[:most]]
-    return np.sort(out)
+    return out
 
 
 def _stops(ready: Ready) -> tuple[Vector, int]:
@@ -270,6 +269,67 @@ def _wants_full(ready: Ready) -> bool:
     return p <= min(2 * len(ready.lams), n) or p <= 64 or (n >= 4 * p and depth < 3e-3)
 
 
+@dataclass
+class _Local:
+    """The working columns of one run of penalties: positions, Gram block, prices."""
+
+    work: Index
+    places: Index
+    gram: Vector
+    c: Vector
+    terms: Terms
+
+
+def _local(ready: Ready, work: Index, old: _Local | None) -> _Local:
+    if old is not None and len(old.work) == len(work) and np.array_equal(old.work, work):
+        return old
+    pool = ready.pool
+    if not pool.full and len(pool.index) + np.count_nonzero(pool.place[work] < 0) > 0.8 * len(ready.c):
+        pool.require(np.arange(len(ready.c)))
+    pool.require(work)
+    places = pool.place[work]
+    whole = len(work) == len(pool.gram) and bool(np.all(places == np.arange(len(work))))
+    gram = pool.gram if whole else pool.gram[places[:, None], places]
+    return _Local(work, places, gram, np.ascontiguousarray(ready.c[work]), _contiguous(ready.terms.take(work)))
+
+
+@dataclass
+class _State:
+    """Where the path stands: the last two solutions, the last two gradients."""
+
+    b: Vector
+    before: Vector
+    lam_at: float
+    lam_before: float
+    seen: list[tuple[float, Vector]]
+
+    def warm(self, work: Index) -> Warm:
+        return Warm(self.b[work], self.before[work], self.lam_at, self.lam_before)
+
+    def stand(self, work: Index, B: Vector, run: Vector, at: int) -> None:
+        """Move to row `at` of the run just solved."""
+        if at > 0:
+            self.before[:] = 0.0
+            self.before[work] = B[at - 1]
+            self.lam_before = float(run[at - 1])
+        elif run[0] < self.lam_at:
+            self.before, self.lam_before = self.b.copy(), self.lam_at
+        self.b[:] = 0.0
+        self.b[work] = B[at]
+        self.lam_at = float(run[at])
+
+
+def _working(ready: Ready, state: _State, lam: float, missing: Index, paid: NDArray[np.bool_]) -> Index:
+    """The columns to solve on: those in use, those always free, those found missing, those likely to come."""
+    use = state.b != 0
+    ratio = _guess(ready, state.seen, lam)
+    likely = _choose(np.where(paid & ~use, ratio, 0.0), 0.97, max(32, int(np.count_nonzero(use))))
+    use[likely] = True
+    use[ready.always] = True
+    use[missing] = True
+    return np.flatnonzero(use)
+
+
 def _follow_gram(ready: Ready) -> Steps:
     """Working-set Gram regime."""
     job, pool, terms, p = ready.job, ready.pool, ready.terms, len(ready.c)
@@ -277,85 +337,54 @@ def _follow_gram(ready: Ready) -> Steps:
         pool.fill()
     lams, stones = _stops(ready)
     log = _Log(ready, "gram" if pool.full else "working gram")
-    inside = np.zeros(p, dtype=bool)
-    work = np.empty(0, np.int64)  # global positions, in working order
-    warm, seen = Warm(), [(max(ready.lam_max, float(lams[0]) if len(lams) else 1.0), ready.g0)]
-    local: Any = None
-    penalised = np.isfinite(terms.l1) & (terms.l1 > 0)
-    block, i, inner, missing = 4, 0, 0.3, ready.always
-    base = np.zeros(p)
-    base[ready.free] = ready.start
+    top = max(ready.lam_max, float(lams[0]) if len(lams) else 1.0)
+    state = _State(np.zeros(p), np.zeros(p), np.inf, np.inf, [(top, ready.g0)])
+    state.b[ready.free] = ready.start
+    state.before[ready.free] = ready.start
+    paid = np.isfinite(terms.l1) & (terms.l1 > 0)
     whole = np.flatnonzero(np.isfinite(terms.l1)) if pool.full and p <= 400 else None
+    block, i, inner, missing = 4, 0, 0.3, np.empty(0, np.int64)
+    local: _Local | None = None
+    factor = Factor()
     while i < len(lams):
         stop = min(len(lams), i + block) if i >= stones else min(stones, i + 2)
         if lams[i] == 0:
             _unpenalised(ready, log)
             i += 1
             continue
-        if lams[stop - 1] == 0:
-            stop -= 1
-        if whole is not None:
-            fresh = whole[~inside[whole]]
-        else:
-            ratio = _guess(ready, seen, float(lams[stop - 1]))
-            limit = max(64, 2 * int(np.count_nonzero(warm.b)))
-            fresh = np.union1d(missing, _choose(np.where(penalised, ratio, 0.0), inside, 0.92, limit)).astype(np.int64)
-            fresh = fresh[~inside[fresh]]
-        if len(fresh):
-            work = np.concatenate([work, fresh])
-            inside[fresh] = True
-            if not pool.full and len(work) > 0.8 * p:
-                pool.require(np.arange(p))
-            pool.require(fresh)
-            warm.grow(len(work))
-            warm.b[-len(fresh) :] = base[fresh]
-            warm.before[-len(fresh) :] = base[fresh]
-            base[:] = 0.0
-            local = None
-        if local is None:
-            places = pool.place[work]
-            ordered = len(work) == 0 or (places[0] == 0 and bool(np.all(places == np.arange(len(work)))))
-            gram = pool.gram if ordered else np.ascontiguousarray(pool.gram[np.ix_(places, places)])
-            local = (places, gram, np.ascontiguousarray(ready.c[work]), _contiguous(terms.take(work)))
-        places, gram, c, shape = local
+        run = lams[i : stop - 1] if lams[stop - 1] == 0 else lams[i:stop]
+        work = whole if whole is not None else _working(ready, state, float(run[-1]), missing, paid)
+        local = _local(ready, work, local)
         goal = ready.enough if i >= stones else max(ready.enough, 1e-2 * ready.null)
-        run = lams[i:stop]
-        B, Gs, stats = kernels.gram_path(gram, ready.yy, c, shape, warm, run, inner * goal, job.most)
-        found, pulls, duals = yield from _certify(ready, work, places, B, Gs, run, inside)
+        warm = state.warm(work)
+        B, Gs, stats = kernels.gram_path(
+            local.gram, ready.yy, local.c, local.terms, warm, run, inner * goal, job.most, factor, work
+        )
+        found, pulls, duals = yield from _certify(ready, work, local.places, B, Gs, run)
         good = 0
-        short = np.zeros(p)
         while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
             good += 1
-        hard = -1
         if good < len(run):
-            size = np.abs(pulls[:, good:]).max(axis=1) if good + 3 < len(run) else np.abs(pulls[:, good])
+            late = np.abs(pulls[:, good:]).max(axis=1) if good + 3 < len(run) else np.abs(pulls[:, good])
+            late[work] = 0.0
             with np.errstate(divide="ignore", invalid="ignore"):
-                short = np.nan_to_num(size / (run[good] * terms.l1), nan=0.0, posinf=0.0)
-            missing = _choose(np.where(penalised, short, 0.0), inside, 1.0, max(64, 2 * int(np.count_nonzero(B[good]))))
-            if len(missing) == 0:
-                inner, hard = inner * 0.1, good
-                if inner < 1e-8 or stats[good, 1] >= job.most:
+                short = np.where(paid, late / (run[good] * terms.l1), 0.0)
+            lost = _choose(short, 1.0, max(64, int(np.count_nonzero(B[good]))))
+            missing = np.union1d(missing[missing < p], lost)
+            if len(lost) == 0:
+                inner *= 0.1
+                if inner < 1e-8:
                     good, inner = good + 1, 0.3  # as good as arithmetic allows: kept, and flagged by its gap
+            else:
+                block = max(2, block // 2) if good * 2 < len(run) else block
         else:
-            missing = np.empty(0, np.int64)
-            inner = max(inner, 0.1)
+            missing, inner, block = np.empty(0, np.int64), max(inner, 0.1), min(16, 2 * block)
         for t in range(good):
             if i + t >= stones:
                 log.accept(work, B[t], found[t], stats[t, 1], None if duals is None else duals[t])
-        at = min(good, len(run) - 1)
-        if at > 0:
-            warm.restart(B[at], B[at - 1], float(run[at]), float(run[at - 1]))
-        elif run[0] < warm.lam_at:
-            warm.restart(B[0], warm.b, float(run[0]), warm.lam_at)
-        else:
-            warm.restart(B[0], warm.before, warm.lam_at, warm.lam_before)
-        for t in range(good):
-            seen.append((float(run[t]), pulls[:, t]))
-        del seen[:-2]
-        if good == len(run):
-            block = min(16, 2 * block)
-        elif hard < 0:
-            block = max(2, block // 2) if good * 2 < len(run) else block
+            state.seen.append((float(run[t]), pulls[:, t]))
+        del state.seen[:-2]
+        state.stand(work, B, run, min(good, len(run) - 1))
         i += good
     return log.path()
 
@@ -366,7 +395,7 @@ def _contiguous(terms: Terms) -> Terms:
 
 
 def _certify(
-    ready: Ready, work: Index, places: Index, B: Vector, Gs: Vector, run: Vector, inside: NDArray[np.bool_]
+    ready: Ready, work: Index, places: Index, B: Vector, Gs: Vector, run: Vector
 ) -> Generator[Vector, Vector, tuple[list[Certificate], Vector, Vector | None]]:
     """Gradients of all columns at every solution of a run, its certificates, and the dual points; refits free columns."""
     pool, job, p = ready.pool, ready.job, len(ready.c)
@@ -383,8 +412,7 @@ def _certify(
         V = residuals * (pool.root[:, None] if np.ndim(pool.root) else pool.root)
         pulls = (yield V) - np.outer(ready.means, V.sum(axis=0))
     if len(ready.free):
-        where = np.searchsorted(work, ready.free, sorter=np.argsort(work))
-        where = np.argsort(work)[where]
+        where = np.searchsorted(work, ready.free)
         moves = ready.inverse @ pulls[ready.free]
         pulls = pulls - ready.pull @ moves
         B[:, where] += moves.T

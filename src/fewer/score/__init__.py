@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from fewer.score.activation import ria, wanda
+from fewer.score.adapter import lora_prune, pst
 from fewer.score.combine import contrast, product, total
 from fewer.score.curvature import obs
-from fewer.score.gradient import fisher, gblm, taylor
+from fewer.score.flow import grasp, synflow
+from fewer.score.gradient import fisher, gblm, gblm_l1, taylor, taylor_second
+from fewer.score.reference import d_pruner, gaprune
+from fewer.score.spectral import lift, spectrum
 from fewer.score.weights import magnitude, random
 
 __all__ = [
-    "contrast", "fisher", "gblm", "magnitude", "obs", "product", "random", "ria", "taylor", "total", "wanda",
+    "contrast", "d_pruner", "fisher", "gaprune", "gblm", "gblm_l1", "grasp", "lift", "lora_prune", "magnitude", "obs",
+    "product", "pst", "random", "ria", "spectrum", "synflow", "taylor", "taylor_second", "total", "wanda",
 ]  # fmt: skip

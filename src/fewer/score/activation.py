@@ -29,11 +29,14 @@ def wanda(weight: Array, input_norm: Array, /, *, power: float = 1.0) -> Array:
         input_norm: (in,) root mean square of each input.
         power: exponent of the norm.
 
+    Returns:
+        (out, in) scores.
+
     >>> import numpy as np
     >>> wanda(np.array([[1.0, -2.0]]), np.array([3.0, 1.0]))
     array([[3., 2.]])
 
-    Reference: Sun et al. 2023, equation 1.
+    Reference: Sun et al. 2023, equation 1; read beside the authors' `prune_wanda`.
     """
     xp = array_namespace(weight, input_norm)
     return xp.abs(weight) * (input_norm if power == 1.0 else input_norm**power)[None, :]
@@ -58,12 +61,16 @@ def ria(weight: Array, input_norm: Array, /, *, power: float = 0.5) -> Array:
         input_norm: (in,) root mean square of each input.
         power: exponent of the norm.
 
+    Returns:
+        (out, in) scores.
+
     >>> import numpy as np
     >>> ria(np.array([[1.0, 1.0], [1.0, 3.0]]), np.ones(2))
     array([[1.  , 0.75],
            [0.75, 1.5 ]])
 
-    Reference: Zhang et al. 2024, section 3.2.
+    Reference: Zhang et al. 2024, section 3.2; read beside the authors' `prune_ria`, whose 0 / 0 in a row or column of
+    zeros counts as 0 here.
     """
     xp = array_namespace(weight, input_norm)
     size = xp.abs(weight)

@@ -42,24 +42,35 @@ def product(*scores: Array) -> Array:
 @method(
     "combine",
     "contrast",
-    formula="score_target - weight * score_reference, each scaled to mean 1",
+    formula="score_target - weight * score_reference",
     unit="weight",
     status="ours",
 )
-def contrast(target: Array, reference: Array, /, *, weight: float = 1.0) -> Array:
+def contrast(target: Array, reference: Array, /, *, weight: float = 1.0, scale: str = "mean") -> Array:
     """What matters on one data set more than on another.
 
-    Each score is divided by its mean first, so that data sets of different loss or length compare.
+    Formula: s_ij = t_ij / mean(t) - weight * r_ij / mean(r), so that data sets of different loss or length compare.
 
     Args:
         target: score on the data to be served.
         reference: the same score on the data to be contrasted with.
-        weight: how much the reference counts against a unit.
+        weight: how much the reference counts against a unit; negative, for it.
+        scale: "mean" divides each score by its mean; "none" takes them as they are.
+
+    Returns:
+        Scores of both signs.
+
+    Raises:
+        FewerError: an unknown scale.
 
     >>> import numpy as np
     >>> contrast(np.array([1.0, 3.0]), np.array([2.0, 2.0]))
     array([-0.5,  0.5])
     """
+    if scale not in ("mean", "none"):
+        raise FewerError(f"unknown scale '{scale}' of combine 'contrast'; it may be mean or none")
+    if scale == "none":
+        return target - weight * reference
     xp = array_namespace(target, reference)
     scaled = []
     for score in (target, reference):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array_api_compat import array_namespace, device
 
+from fewer._fast import inverse_diagonal
 from fewer.method import FewerError, Paper, method
 from fewer.types import Array
 
@@ -30,6 +31,9 @@ def obs(weight: Array, input_gram: Array, /, *, damping: float = 0.01) -> Array:
         input_gram: (in, in) second moment of the inputs.
         damping: share of the mean diagonal added to it.
 
+    Returns:
+        (out, in) scores, 0 on inputs that never fire.
+
     Raises:
         FewerError: the damped Gram matrix is singular.
 
@@ -48,8 +52,8 @@ def obs(weight: Array, input_gram: Array, /, *, damping: float = 0.01) -> Array:
     extra = damping * xp.mean(diagonal) + xp.astype(dead, xp.float64)
     size = int(gram.shape[0])
     try:
-        inverse = xp.linalg.inv(gram + xp.eye(size, dtype=xp.float64, device=device(gram)) * extra)
+        spread = inverse_diagonal(gram + xp.eye(size, dtype=xp.float64, device=device(gram)) * extra)
     except Exception as error:
         raise FewerError(f"score 'obs': the Gram matrix is singular ({error}); raise damping") from None
-    worth = xp.where(dead, xp.zeros_like(diagonal), 1.0 / xp.linalg.diagonal(inverse))
+    worth = xp.where(dead, xp.zeros_like(diagonal), 1.0 / spread)
     return xp.astype(xp.astype(weight, xp.float64) ** 2 * worth[None, :], weight.dtype)

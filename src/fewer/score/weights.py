@@ -18,42 +18,72 @@ __all__ = ["magnitude", "random"]
     "score",
     "magnitude",
     papers=[
-        Paper("To prune, or not to prune: exploring the efficacy of pruning for model compression", 2017, "1710.01878")
+        Paper("To prune, or not to prune: exploring the efficacy of pruning for model compression", 2017, "1710.01878"),
+        Paper(
+            "The Emergence of Essential Sparsity in Large Pre-trained Models: The Weights that Matter",
+            2023,
+            "2306.03805",
+        ),
     ],
-    formula="|w|",
+    formula="|w|^power",
     unit="weight",
 )
-def magnitude(weight: Array, /) -> Array:
+def magnitude(weight: Array, /, *, power: float = 1.0) -> Array:
     """Absolute value.
 
-    Formula: |w_ij|
+    Formula: |w_ij|^power; the power matters only where scores are added up over a unit or compared between layers.
 
     Args:
         weight: (out, in).
+        power: 2 for the energy of a unit.
+
+    Returns:
+        (out, in) scores.
 
     >>> import numpy as np
     >>> magnitude(np.array([[-2.0, 1.0]]))
     array([[2., 1.]])
 
-    Reference: Zhu and Gupta 2017, section 3.
+    Reference: Zhu and Gupta 2017, section 3; pruned once without retraining, Jaiswal et al. 2023.
     """
-    xp = array_namespace(weight)
-    return xp.abs(weight)
+    size = array_namespace(weight).abs(weight)
+    return size if power == 1.0 else size**power
 
 
-@method("score", "random", formula="u ~ Uniform[0, 1)", unit="weight", status="ours")
+@method(
+    "score",
+    "random",
+    papers=[
+        Paper(
+            "The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse Training",
+            2022,
+            "2202.02643",
+        ),
+        Paper("Why Random Pruning Is All We Need to Start Sparse", 2023, "2210.02412"),
+    ],
+    formula="u ~ Uniform[0, 1)",
+    unit="weight",
+    note="the papers draw masks at layer densities: budget er or erk; counts are exact here, not binomial",
+)
 def random(weight: Array, /, *, seed: int = 0) -> Array:
     """Uniform numbers: the control of every comparison.
 
     The numbers are a hash of seed and position in integer arithmetic, so that every array library gives the same.
 
+    Formula: u_ij = hash(seed, i * in + j) / 2^24, 24 bits. With the budgets er and erk it is static random pruning.
+
     Args:
         weight: (out, in); only its shape, dtype and device are used.
         seed: any whole number.
 
+    Returns:
+        (out, in) numbers in [0, 1).
+
     >>> import numpy as np
     >>> bool(np.all(random(np.ones((2, 2)), seed=1) == random(np.zeros((2, 2)), seed=1)))
     True
+
+    Reference: Liu et al. 2022, section 3; Gadhikar et al. 2023.
     """
     xp = array_namespace(weight)
     rows, columns = weight.shape

@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from fewer.method import Paper, method
 from fewer.types import Array, Mask
+from fewer.update._keep import kept
 from fewer.update._scaled import Scaled, conjugate_gradient, scaled
 from fewer.update.updated import Updated
 
@@ -180,7 +181,8 @@ def _find_support(problem: Scaled, rule: Rule, state: _State, growth: float, ste
     # With few rows, two thin products in the eigenbasis cost less than a new inverse for every penalty.
     thin = _PERIOD * rows < columns
     settled = _SETTLED * max(1, rule.count)
-    before = state.mask
+    before = xp.astype(state.mask, problem.dense.dtype)
+    moved, now = state.sparse, before
     while state.steps < steps:
         inverse = None if thin else base.inverse(state.rho)
         for _ in range(_PERIOD):
@@ -190,16 +192,18 @@ def _find_support(problem: Scaled, rule: Rule, state: _State, growth: float, ste
             else:
                 free = pull @ inverse
             moved = free + state.dual
-            state.mask = rule.select(moved * moved)
-            state.sparse = xp.where(state.mask, moved, xp.zeros_like(moved))
+            now = kept(rule, moved * moved)
+            state.sparse = moved * now
             state.dual = moved - state.sparse
             state.steps += 1
-        changed = int(xp.sum(xp.astype(state.mask != before, xp.int64)))
-        before = state.mask
+        changed = float(xp.sum(xp.abs(now - before)))
+        before = now
         state.dual = state.dual / growth
         state.rho *= growth
         if changed <= settled:
             break
+    state.mask = rule.select(moved * moved)
+    state.sparse = moved * xp.astype(state.mask, moved.dtype)
 
 
 def _finish(weight: Array, problem: Scaled, mask: Mask, start: Array, refit: int, steps: int) -> Updated:

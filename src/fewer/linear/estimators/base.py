@@ -1,0 +1,163 @@
+"""What all estimators share: checking data the way scikit-learn does, solving, and keeping the certificate.
+
+An estimator is thin. It says which solver answers for a run of penalties (`_path`) and what a linear predictor means
+(`predict`); everything else stands here, once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fewer.linear import Path, Solution
+from fewer.linear.factors import Candidate, as_factors
+from fewer.method import FewerError
+
+__all__ = ["Estimator", "names_of", "normalised", "paths_of"]
+
+Vector = NDArray[np.float64]
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """Base of all estimators; see its subclasses.
+
+    Fitted attributes, everywhere: `coef_`, `intercept_`, `alpha_` (the penalty used), `solution_` (coefficients with
+    duality gap, KKT distance and rounds), `dual_gap_`, `n_iter_`, `selected_` (names of the columns that are not
+    zero, their positions if the data had no names), `factors_` (label of the penalty factors).
+    """
+
+    def __sklearn_tags__(self) -> Any:
+        """Sparse data are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Estimator:
+        """Fit at the penalty `alpha`.
+
+        Args:
+            X: (n, p) numpy, data frame or scipy sparse.
+            y: (n,) target.
+            sample_weight: (n,) not negative; only their ratios matter.
+        """
+        X, y, weights = self._check(X, y, sample_weight)
+        choices = self._candidates(X, y, weights)
+        if len(choices) > 1:
+            raise FewerError(
+                f"{type(self).__name__} got {len(choices)} vectors of penalty factors to choose from; "
+                f"use {type(self).__name__}CV"
+            )
+        alpha = float(self.alpha)
+        if not alpha >= 0 or not np.isfinite(alpha):
+            raise FewerError(f"alpha is {alpha:g}; it must be a number that is not negative")
+        path = self._path(X, y, weights, choices[0].factors, self._mix(), lams=[alpha])
+        self._keep(path[0], choices[0].label)
+        return self
+
+    def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
+        """Validated data: floats, CSC if sparse, weights of mean one."""
+        X, y = validate_data(
+            self, X, y, accept_sparse="csc", dtype=[np.float64, np.float32], y_numeric=self._numeric_target,
+            ensure_min_samples=2,
+        )  # fmt: skip
+        y = self._target(y)
+        weights = None
+        if sample_weight is not None:
+            weights = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
+        return X, y, weights
+
+    #: Whether the target must be numbers.
+    _numeric_target = True
+
+    def _target(self, y: Any) -> Any:
+        return np.asarray(y, dtype=np.float64)
+
+    def _mix(self) -> float:
+        return float(getattr(self, "l1_ratio", 1.0))
+
+    def _loss(self) -> Any:
+        """The loss; None stands for squared error."""
+        return None
+
+    def _candidates(self, X: Any, y: Any, weights: Vector | None) -> list[Candidate]:
+        made = as_factors(getattr(self, "penalty_factors", None))
+        names = [str(name) for name in names_of(self)]
+        if made is None:
+            return [Candidate("equal", np.ones(len(names)))]
+        return made.candidates(X, y, weights, names, self._loss())
+
+    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
+        options = dict(
+            mix=mix, factors=factors, weights=weights, intercept=self.fit_intercept, tol=self.tol,
+            standardize=self.standardize, max_iter=self.max_iter, **self._bounds(X.shape[1]), **grid,
+        )  # fmt: skip
+        return paths_of(self._loss(), X, y, **options)
+
+    def _bounds(self, columns: int) -> dict[str, Any]:
+        """Bounds on the coefficients, where the estimator has them."""
+        lower = np.zeros(columns) if getattr(self, "positive", False) else None
+        return {} if lower is None else {"lower": lower}
+
+    def _keep(self, solution: Solution, label: str) -> None:
+        """Store a solution under scikit-learn's names."""
+        self.solution_ = solution
+        self.coef_, self.intercept_ = solution.coef, solution.intercept
+        self.alpha_, self.dual_gap_, self.n_iter_ = solution.lam, solution.gap, max(int(solution.iterations), 1)
+        self.factors_ = label
+        if not solution.converged:
+            import warnings
+
+            from sklearn.exceptions import ConvergenceWarning
+
+            warnings.warn(
+                f"{type(self).__name__}: gap {solution.gap:.1e} after {solution.iterations} rounds, "
+                f"asked for {self.tol * solution.null:.1e}; raise max_iter or tol",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def selected_(self) -> NDArray[Any]:
+        """Names of the columns whose coefficients are not zero."""
+        check_is_fitted(self)
+        coef = self.coef_ if self.coef_.ndim == 1 else np.any(self.coef_ != 0, axis=0)
+        return names_of(self)[np.flatnonzero(coef)]
+
+    def _linear(self, X: Any) -> Vector:
+        """Linear predictor X b + b0, (n,) or (n, classes)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        return np.asarray(X @ self.coef_.T + self.intercept_, dtype=np.float64)
+
+
+def paths_of(loss: Any, X: Any, y: Any, **options: Any) -> Path:
+    """The path of a loss; None is squared error, which has a solver of its own."""
+    if loss is None:
+        from fewer.linear import path
+
+        return path(X, y, **options)
+    from fewer.linear import glm_path
+
+    return glm_path(X, y, loss, **options)
+
+
+def names_of(estimator: Any) -> NDArray[Any]:
+    """Column names as the data had them, else positions."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return np.arange(estimator.n_features_in_) if names is None else np.asarray(names)
+
+
+def normalised(weights: Vector) -> Vector:
+    """Weights of mean one: the objective is then a weighted mean, and repeating a row equals weighting it.
+
+    Raises:
+        FewerError: all weights are zero.
+    """
+    total = float(weights.sum())
+    if total <= 0:
+        raise FewerError("the sample weights are all zero")
+    return np.asarray(weights * (len(weights) / total), dtype=np.float64)

@@ -1,0 +1,114 @@
+"""Choosing the penalty by cross-validation: jointly over strength, mix and penalty factors.
+
+One warm path is fitted on all rows; its strengths are the grid. Every fold follows the same grid. Folds run under
+whatever joblib backend is active (`joblib.parallel_config`), so a cluster that registers one serves here too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.model_selection import check_cv
+
+from fewer.linear import Path
+from fewer.linear.estimators.base import Estimator
+from fewer.linear.factors import Candidate
+from fewer.method import FewerError, nearest
+
+__all__ = ["CrossValidated", "Tried"]
+
+Vector = NDArray[np.float64]
+RULES = ("min", "1se")
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """One combination of mix and factors over the grid: mean loss on held-out rows and its standard error."""
+
+    label: str
+    l1_ratio: float
+    alphas: Vector
+    mean: Vector
+    error: Vector
+    path: Path
+
+    def pick(self, rule: str) -> int:
+        """Position of the smallest mean, or of the strongest penalty within one standard error of it."""
+        best = int(np.argmin(self.mean))
+        if rule == "min":
+            return best
+        return int(np.flatnonzero(self.mean <= self.mean[best] + self.error[best])[0])
+
+
+class CrossValidated(Estimator):
+    """Base of the estimators whose name ends in CV; see their classes.
+
+    Fitted attributes beside those of `Estimator`: `alphas_`, `cv_mean_`, `cv_error_` (mean held-out loss and its
+    standard error along the grid of the chosen combination), `tried_` (every combination), `l1_ratio_`, `path_`.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CrossValidated:
+        """Cross-validate, choose, and keep the solution on all rows.
+
+        Args:
+            X: (n, p) numpy, data frame or scipy sparse.
+            y: (n,) target.
+            sample_weight: (n,) not negative; used in fitting and in scoring.
+        """
+        if self.rule not in RULES:
+            raise FewerError(f"unknown rule '{self.rule}'{nearest(str(self.rule), RULES)}; known: min, 1se")
+        X, y, weights = self._check(X, y, sample_weight)
+        folds = list(
+            check_cv(self.cv, self._split_target(y), classifier=is_classifier(self)).split(X, self._split_target(y))
+        )
+        ratios = np.atleast_1d(np.asarray(getattr(self, "l1_ratio", 1.0), dtype=np.float64))
+        combinations = [(c, float(mix)) for c in self._candidates(X, y, weights) for mix in ratios]
+        self.tried_ = [self._try(X, y, weights, choice, mix, folds) for choice, mix in combinations]
+        best = min(self.tried_, key=lambda tried: float(tried.mean.min()))
+        at = best.pick(self.rule)
+        self.alphas_, self.cv_mean_, self.cv_error_ = best.alphas, best.mean, best.error
+        self.l1_ratio_, self.path_ = best.l1_ratio, best.path
+        self._keep(best.path[at], best.label)
+        return self
+
+    def _split_target(self, y: Any) -> Any:
+        """What the splitter stratifies by."""
+        return y
+
+    def _try(self, X: Any, y: Any, weights: Vector | None, choice: Candidate, mix: float, folds: list[Any]) -> Tried:
+        grid = {"lams": self.alphas} if self.alphas is not None else {"count": self.n_alphas, "ratio": self.eps}
+        full = self._path(X, y, weights, choice.factors, mix, **grid)
+        rows = X.tocsr() if hasattr(X, "tocsr") else X
+        jobs = (
+            delayed(_held_out)(self, rows, y, weights, choice.factors, mix, full.lams, train, test)
+            for train, test in folds
+        )
+        losses, sizes = (np.asarray(part) for part in zip(*Parallel(n_jobs=self.n_jobs)(jobs), strict=True))
+        mean = np.average(losses, axis=0, weights=sizes)
+        spread = np.sqrt(np.average((losses - mean) ** 2, axis=0, weights=sizes) / max(len(folds) - 1, 1))
+        return Tried(choice.label, mix, full.lams, mean, spread, full)
+
+    def _deviance(self, y: Any, eta: Vector) -> Vector:
+        """(n, L) loss of every row for linear predictors (n, L) or (n, L, classes)."""
+        loss = self._loss()
+        if loss is None:
+            return np.asarray(0.5 * (y[:, None] - eta) ** 2, dtype=np.float64)
+        return np.stack([loss.rows(y, eta[:, k]) for k in range(eta.shape[1])], axis=1)
+
+
+def _held_out(
+    model: CrossValidated, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, lams: Vector,
+    train: Any, test: Any,
+) -> tuple[Vector, float]:  # fmt: skip
+    """Mean loss along the grid on the rows left out, and the weight of those rows."""
+    inside = None if weights is None else weights[train] * (len(train) / weights[train].sum())
+    # Centring is part of the fit: each fold's intercept comes from its own rows.
+    part = X[train].tocsc() if hasattr(X, "tocsr") else X[train]
+    path = model._path(part, y[train], inside, factors, mix, lams=lams)
+    share = np.ones(len(test)) if weights is None else weights[test]
+    return np.average(model._deviance(y[test], path.linear(X[test])), axis=0, weights=share), float(share.sum())

@@ -1,0 +1,469 @@
+"""Least squares with an L1 price: lasso, elastic net, adaptive, relaxed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin
+
+from fewer.linear.estimators.base import Estimator
+from fewer.linear.estimators.cv import CrossValidated
+from fewer.linear.factors import Adaptive, Candidate
+from fewer.method import Paper, method
+
+__all__ = ["AdaptiveLasso", "AdaptiveLassoCV", "ElasticNet", "ElasticNetCV", "Lasso", "LassoCV", "RelaxedLasso"]
+
+Vector = NDArray[np.float64]
+
+
+class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
+    """An estimator whose prediction is its linear predictor."""
+
+    def predict(self, X: Any) -> Vector:
+        """Predicted target, (n,)."""
+        return self._linear(X)
+
+
+@method(
+    "estimator",
+    "lasso",
+    papers=[Paper("Regression Shrinkage and Selection via the Lasso", 1996)],
+    formula="min 1/(2n) |y - b0 - Xb|^2 + alpha sum_j f_j |b_j|",
+    unit="feature",
+)
+class Lasso(Regressor):
+    """Least squares with an L1 penalty, penalty factors, row weights and a certificate.
+
+    Formula: min 1/(2n) sum_i s_i (y_i - b0 - x_i b)^2 + alpha sum_j f_j |b_j|, the weights s scaled to mean one.
+
+    Args:
+        alpha: strength of the penalty.
+        penalty_factors: f, in [0, inf]: None (all 1), an array, a mapping by column name, or an object of
+            `fewer.linear.factors`.
+        fit_intercept: whether b0 is free (it is never penalised).
+        standardize: penalise coefficients of columns scaled to unit variance; coefficients come back in the units
+            of X.
+        positive: coefficients may not be negative.
+        tol: duality gap to reach, relative to the objective with every coefficient zero.
+        max_iter: most rounds of the solver.
+
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, 0.0], [4.0, 1.0]])
+    >>> model = Lasso(alpha=0.1).fit(X, X[:, 0])
+    >>> model.selected_, bool(model.dual_gap_ < 1e-6)
+    (array([0]), True)
+
+    Reference: Tibshirani 1996. Objective and gap are compared with scikit-learn's in the tests.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 100_000,
+    ) -> None:
+        self.alpha = alpha
+        self.penalty_factors = penalty_factors
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+
+
+@method(
+    "estimator",
+    "elastic-net",
+    papers=[Paper("Regularization and Variable Selection via the Elastic Net", 2005)],
+    formula="min 1/(2n) |y - b0 - Xb|^2 + alpha sum_j f_j (l1_ratio |b_j| + (1 - l1_ratio)/2 b_j^2)",
+    unit="feature",
+)
+class ElasticNet(Regressor):
+    """Lasso with a ridge part, which keeps correlated columns together.
+
+    Formula: min 1/(2n) |y - b0 - Xb|^2 + alpha sum_j f_j (l1_ratio |b_j| + (1 - l1_ratio)/2 b_j^2)
+
+    Args:
+        alpha: strength of the penalty.
+        l1_ratio: share of L1 in it, in [0, 1].
+        penalty_factors: see `Lasso`; they multiply both parts.
+        fit_intercept: see `Lasso`.
+        standardize: see `Lasso`.
+        positive: see `Lasso`.
+        tol: see `Lasso`.
+        max_iter: see `Lasso`.
+
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    >>> ElasticNet(alpha=0.1, l1_ratio=0.5).fit(X, X[:, 0]).coef_.round(3)
+    array([0.476, 0.476])
+
+    Reference: Zou and Hastie 2005, in scikit-learn's parametrisation.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        l1_ratio: float = 0.5,
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 100_000,
+    ) -> None:
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.penalty_factors = penalty_factors
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+
+
+@method(
+    "estimator",
+    "adaptive-lasso",
+    papers=[Paper("The Adaptive Lasso and Its Oracle Properties", 2006)],
+    formula="lasso with f_j = 1 / |pilot_j|^gamma",
+    unit="feature",
+)
+class AdaptiveLasso(Regressor):
+    """Lasso whose prices come from a first fit, so that large effects are shrunk less.
+
+    Formula: f_j = 1 / |b_j|^gamma with b the pilot; then the lasso with these factors.
+
+    Args:
+        alpha: strength of the penalty.
+        pilot: `ridge` or `lasso`.
+        gamma: exponent.
+        fit_intercept: see `Lasso`.
+        standardize: see `Lasso`.
+        positive: see `Lasso`.
+        tol: see `Lasso`.
+        max_iter: see `Lasso`.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((50, 4))
+    >>> AdaptiveLasso(alpha=0.05).fit(X, 3 * X[:, 1]).selected_
+    array([1])
+
+    Reference: Zou 2006, equation 4.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        pilot: str = "ridge",
+        gamma: float = 1.0,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 100_000,
+    ) -> None:
+        self.alpha = alpha
+        self.pilot = pilot
+        self.gamma = gamma
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def _candidates(self, X: Any, y: Any, weights: Vector | None) -> list[Candidate]:
+        return _adaptive(self, X, y, weights)
+
+
+@method(
+    "estimator",
+    "relaxed-lasso",
+    papers=[Paper("Relaxed Lasso", 2007)],
+    formula="phi * lasso + (1 - phi) * least squares on the lasso's support",
+    unit="feature",
+    note="the blend of Hastie, Tibshirani and Tibshirani (2020), which needs one refit only",
+    status="variant",
+)
+class RelaxedLasso(Regressor):
+    """The lasso chooses, least squares estimates: shrinkage is taken back on the chosen columns.
+
+    Formula: b = phi * b_lasso + (1 - phi) * b_ls, b_ls least squares on the support of b_lasso.
+
+    Args:
+        alpha: strength of the lasso's penalty.
+        phi: share of the lasso's coefficients, in [0, 1]; 0 is the plain refit.
+        penalty_factors: see `Lasso`.
+        fit_intercept: see `Lasso`.
+        standardize: see `Lasso`.
+        positive: see `Lasso`.
+        tol: see `Lasso`.
+        max_iter: see `Lasso`.
+
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, 0.0], [4.0, 1.0]])
+    >>> RelaxedLasso(alpha=0.1).fit(X, 2 * X[:, 0]).coef_.round(6)
+    array([2., 0.])
+
+    Reference: Meinshausen 2007; the blend is equation 4 of Hastie et al. 2020.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        phi: float = 0.0,
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 100_000,
+    ) -> None:
+        self.alpha = alpha
+        self.phi = phi
+        self.penalty_factors = penalty_factors
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RelaxedLasso:
+        """Fit the lasso at `alpha`, refit on its support, blend."""
+        super().fit(X, y, sample_weight)
+        X, y, weights = self._check(X, y, sample_weight)
+        coef, intercept = refit(X, y, weights, np.flatnonzero(self.coef_), bool(self.fit_intercept))
+        self.coef_ = self.phi * self.solution_.coef + (1 - self.phi) * coef
+        self.intercept_ = self.phi * self.solution_.intercept + (1 - self.phi) * intercept
+        return self
+
+
+class _GaussianCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
+    """A cross-validated least squares estimator."""
+
+    def predict(self, X: Any) -> Vector:
+        """Predicted target, (n,)."""
+        return self._linear(X)
+
+
+@method(
+    "estimator",
+    "lasso-cv",
+    papers=[Paper("Regression Shrinkage and Selection via the Lasso", 1996)],
+    formula="lasso; alpha by cross-validation",
+    unit="feature",
+)
+class LassoCV(_GaussianCV):
+    """Lasso whose penalty (and trust in beliefs) is chosen by cross-validation.
+
+    Args:
+        alphas: strengths to try; None makes `n_alphas` of them from lambda_max down to `eps` times it.
+        n_alphas: length of the grid.
+        eps: its end, relative to its start.
+        cv: number of folds, or a splitter of scikit-learn; 5 by default.
+        rule: `min`, or `1se` for the strongest penalty within one standard error of the best.
+        penalty_factors: see `Lasso`; an object may offer several vectors, among which cross-validation chooses.
+        fit_intercept: see `Lasso`.
+        standardize: see `Lasso`.
+        positive: see `Lasso`.
+        tol: see `Lasso`.
+        max_iter: see `Lasso`.
+        n_jobs: folds at a time, under the active joblib backend.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((60, 5))
+    >>> LassoCV(cv=3, rule="1se").fit(X, X[:, 2] + 0.1 * X[:, 0]).selected_
+    array([2])
+
+    Reference: Tibshirani 1996; the one-standard-error rule is Breiman et al. 1984.
+    """
+
+    def __init__(
+        self,
+        *,
+        alphas: Any = None,
+        n_alphas: int = 100,
+        eps: float = 1e-3,
+        cv: Any = None,
+        rule: str = "min",
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 100_000,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.alphas = alphas
+        self.n_alphas = n_alphas
+        self.eps = eps
+        self.cv = cv
+        self.rule = rule
+        self.penalty_factors = penalty_factors
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
+
+
+@method(
+    "estimator",
+    "elastic-net-cv",
+    papers=[Paper("Regularization and Variable Selection via the Elastic Net", 2005)],
+    formula="elastic net; alpha and l1_ratio by cross-validation",
+    unit="feature",
+)
+class ElasticNetCV(_GaussianCV):
+    """Elastic net whose strength and mix are chosen by cross-validation.
+
+    Args:
+        l1_ratio: one share of L1, or several to choose from.
+        alphas: see `LassoCV`.
+        n_alphas: see `LassoCV`.
+        eps: see `LassoCV`.
+        cv: see `LassoCV`.
+        rule: see `LassoCV`.
+        penalty_factors: see `LassoCV`.
+        fit_intercept: see `Lasso`.
+        standardize: see `Lasso`.
+        positive: see `Lasso`.
+        tol: see `Lasso`.
+        max_iter: see `Lasso`.
+        n_jobs: see `LassoCV`.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((60, 5))
+    >>> ElasticNetCV(cv=3, l1_ratio=[0.5, 1.0]).fit(X, X[:, 2]).l1_ratio_ in (0.5, 1.0)
+    True
+
+    Reference: Zou and Hastie 2005.
+    """
+
+    def __init__(
+        self,
+        *,
+        l1_ratio: Any = 0.5,
+        alphas: Any = None,
+        n_alphas: int = 100,
+        eps: float = 1e-3,
+        cv: Any = None,
+        rule: str = "min",
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 100_000,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.l1_ratio = l1_ratio
+        self.alphas = alphas
+        self.n_alphas = n_alphas
+        self.eps = eps
+        self.cv = cv
+        self.rule = rule
+        self.penalty_factors = penalty_factors
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
+
+
+@method(
+    "estimator",
+    "adaptive-lasso-cv",
+    papers=[Paper("The Adaptive Lasso and Its Oracle Properties", 2006)],
+    formula="adaptive lasso; alpha by cross-validation",
+    unit="feature",
+)
+class AdaptiveLassoCV(_GaussianCV):
+    """Adaptive lasso whose strength is chosen by cross-validation; the pilot is fitted once, on all rows.
+
+    Args:
+        pilot: see `AdaptiveLasso`.
+        gamma: see `AdaptiveLasso`.
+        alphas: see `LassoCV`.
+        n_alphas: see `LassoCV`.
+        eps: see `LassoCV`.
+        cv: see `LassoCV`.
+        rule: see `LassoCV`.
+        fit_intercept: see `Lasso`.
+        standardize: see `Lasso`.
+        positive: see `Lasso`.
+        tol: see `Lasso`.
+        max_iter: see `Lasso`.
+        n_jobs: see `LassoCV`.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((60, 5))
+    >>> AdaptiveLassoCV(cv=3).fit(X, X[:, 2]).selected_
+    array([2])
+
+    Reference: Zou 2006.
+    """
+
+    def __init__(
+        self,
+        *,
+        pilot: str = "ridge",
+        gamma: float = 1.0,
+        alphas: Any = None,
+        n_alphas: int = 100,
+        eps: float = 1e-3,
+        cv: Any = None,
+        rule: str = "min",
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        positive: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 100_000,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.pilot = pilot
+        self.gamma = gamma
+        self.alphas = alphas
+        self.n_alphas = n_alphas
+        self.eps = eps
+        self.cv = cv
+        self.rule = rule
+        self.fit_intercept = fit_intercept
+        self.standardize = standardize
+        self.positive = positive
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
+
+    def _candidates(self, X: Any, y: Any, weights: Vector | None) -> list[Candidate]:
+        return _adaptive(self, X, y, weights)
+
+
+def _adaptive(model: Any, X: Any, y: Any, weights: Vector | None) -> list[Candidate]:
+    names = [str(j) for j in range(X.shape[1])]
+    return Adaptive(model.pilot, model.gamma).candidates(X, y, weights, names, None)
+
+
+def refit(X: Any, y: Vector, weights: Vector | None, support: Any, intercept: bool) -> tuple[Vector, float]:
+    """Weighted least squares on some columns; the shortest solution where they are collinear."""
+    n, p = X.shape
+    root = np.ones(n) if weights is None else np.sqrt(weights)
+    columns = X[:, support]
+    columns = np.asarray(columns.toarray() if hasattr(columns, "toarray") else columns, dtype=np.float64)
+    design = np.column_stack([columns, np.ones(n)]) if intercept else columns
+    solved, *_ = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)
+    coef = np.zeros(p)
+    coef[support] = solved[: len(support)]
+    return coef, float(solved[-1]) if intercept else 0.0

@@ -1,0 +1,172 @@
+"""Penalty factors: how dear each column is, from hand, from a pilot fit, or from somebody's belief.
+
+A factor of 0 leaves a column free, infinity excludes it, and no factor is rescaled behind the user's back. An object
+with factors answers one question, `candidates(X, y, weights, names, loss)`: a list of factor vectors, each with a
+label. More than one vector means that cross-validation chooses; beliefs always offer "no belief" among them, so that
+bad advice costs nothing but its place in the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.method import FewerError, Paper, method, nearest
+
+__all__ = ["Adaptive", "Candidate", "Factors", "Manual", "Prior", "as_factors"]
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One vector of penalty factors and what it stands for."""
+
+    label: str
+    factors: Vector
+
+
+class Factors(Protocol):
+    """What turns data and names into vectors of penalty factors."""
+
+    def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
+        """The vectors to choose from."""
+
+
+@method("factors", "manual", formula="f_j as given", unit="feature", status="ours")
+@dataclass(frozen=True, eq=False)
+class Manual:
+    """Factors by position or by name; columns that are not named get 1.
+
+    >>> Manual({"age": 0.0}).candidates(None, None, None, ["age", "bmi"], None)[0].factors
+    array([0., 1.])
+    """
+
+    factors: Any
+
+    def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
+        """The one vector."""
+        if isinstance(self.factors, Mapping):
+            for name in self.factors:
+                if name not in names:
+                    raise FewerError(f"penalty factor for '{name}': no such column{nearest(str(name), names)}")
+            values = np.array([float(self.factors.get(name, 1.0)) for name in names])
+        else:
+            values = np.asarray(self.factors, dtype=np.float64)
+        return [Candidate("manual", check_factors(values, len(names)))]
+
+
+@method(
+    "factors",
+    "adaptive",
+    papers=[Paper("The Adaptive Lasso and Its Oracle Properties", 2006)],
+    formula="f_j = 1 / |pilot_j|^gamma",
+    unit="feature",
+)
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """Columns that a first fit finds large become cheap.
+
+    Formula: f_j = 1 / |b_j|^gamma with b a pilot fit; infinite where the pilot is zero.
+
+    Attributes:
+        pilot: `ridge` (a small ridge penalty; no column is excluded) or `lasso` (columns it drops stay out).
+        gamma: exponent, positive.
+        strength: penalty of the pilot as a share of lambda_max.
+
+    Reference: Zou 2006, equation 4.
+
+    >>> Adaptive(gamma=2.0).gamma
+    2.0
+    """
+
+    pilot: str = "ridge"
+    gamma: float = 1.0
+    strength: float = 1e-2
+
+    def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
+        """The one vector."""
+        if self.pilot not in ("ridge", "lasso"):
+            raise FewerError(f"unknown pilot '{self.pilot}'{nearest(self.pilot, ['ridge', 'lasso'])}; ridge or lasso")
+        if self.gamma <= 0:
+            raise FewerError(f"gamma is {self.gamma:g}; it must be positive")
+        coef = np.abs(pilot_coefficients(X, y, weights, loss, 0.0 if self.pilot == "ridge" else 1.0, self.strength))
+        with np.errstate(divide="ignore"):
+            return [Candidate(f"adaptive ({self.pilot})", np.where(coef > 0, coef**-self.gamma, np.inf))]
+
+
+@method(
+    "factors",
+    "prior",
+    papers=[Paper("LLM-Lasso: A Robust Framework for Domain-Informed Feature Selection and Regularization", 2025)],
+    formula="f_j = (belief_j / mean belief)^trust, trust in a grid that contains 0",
+    unit="feature",
+    note="the exponent is chosen by cross-validation, as in the paper; 0 gives the plain lasso back",
+)
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Factors from beliefs: a table, or any callable that answers for a list of names (a language model, say).
+
+    A belief is a positive number, larger for columns that are thought not to matter. Each exponent of `trust` gives
+    one vector; 0 is always among them.
+
+    Attributes:
+        beliefs: mapping from name to belief, a sequence, or a callable from names to a sequence or mapping.
+        trust: exponents to try.
+
+    >>> [c.label for c in Prior({"a": 1.0, "b": 4.0}, trust=(1.0,)).candidates(None, None, None, ["a", "b"], None)]
+    ['trust 0', 'trust 1']
+    """
+
+    beliefs: Mapping[str, float] | Sequence[float] | Callable[[Sequence[str]], Any]
+    trust: Sequence[float] = (0.0, 0.5, 1.0, 2.0)
+
+    def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
+        """One vector an exponent, the plain lasso first."""
+        answer = self.beliefs(list(names)) if callable(self.beliefs) else self.beliefs
+        if isinstance(answer, Mapping):
+            missing = [name for name in names if name not in answer]
+            if missing:
+                raise FewerError(f"no belief about '{missing[0]}' ({len(missing)} of {len(names)} columns have none)")
+            answer = [answer[name] for name in names]
+        values = np.asarray(answer, dtype=np.float64)
+        if values.shape != (len(names),) or not np.isfinite(values).all() or (values <= 0).any():
+            raise FewerError(f"beliefs must be {len(names)} positive numbers, one a column")
+        if any(t < 0 for t in self.trust):
+            raise FewerError("an exponent of trust is negative; beliefs would be turned round")
+        scaled = values / values.mean()
+        return [Candidate(f"trust {t:g}", scaled**t) for t in sorted({0.0, *self.trust})]
+
+
+def as_factors(value: Any) -> Factors | None:
+    """A factors object from what users pass: None, an array, a mapping by name, or such an object."""
+    if value is None or hasattr(value, "candidates"):
+        return value  # type: ignore[no-any-return]
+    return Manual(value)
+
+
+def check_factors(values: Vector, columns: int) -> Vector:
+    """Refuse vectors of the wrong length, NaN and negative factors."""
+    if values.shape != (columns,):
+        raise FewerError(f"{values.shape[0] if values.ndim else 1} penalty factors for {columns} columns")
+    if np.isnan(values).any() or (values < 0).any():
+        raise FewerError("penalty factors must be in [0, inf]: 0 leaves a column free, inf excludes it")
+    return values
+
+
+def pilot_coefficients(X: Any, y: Any, weights: Any, loss: Any, mix: float, strength: float) -> Vector:
+    """A first fit, ridge (mix 0) or lasso (mix 1), with a penalty relative to the lasso's largest."""
+    if loss is None:
+        from fewer.linear import lambda_max, path
+
+        lam = strength * lambda_max(X, y, weights=weights)
+        return path(X, y, lams=[lam], mix=mix, weights=weights)[0].coef
+    from fewer.linear import glm_path
+
+    top = glm_path(X, y, loss, count=1, weights=weights).lam_max
+    coef = glm_path(X, y, loss, lams=[strength * top], mix=mix, weights=weights)[0].coef
+    return coef if coef.ndim == 1 else np.asarray(np.linalg.norm(coef, axis=1))

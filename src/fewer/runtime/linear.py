@@ -1,0 +1,319 @@
+"""Drop-in linear layers on the kernels: packed, dense with the own kernel, and skipping small inputs.
+
+A layer makes its products when it is first called and keeps them; moving it, loading into it or copying it makes them
+anew. Under autograd, in torch.compile, on another device or in another number type the layer is an ordinary product
+with the dense weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewer.method import FewerError
+from fewer.runtime import tiers
+from fewer.runtime.choose import Rule, dense_rule, rule
+from fewer.runtime.format import Packed, check, unpack_weight
+from fewer.runtime.kernels import Product, columns_product, dense_product, product, unpack_rows
+
+__all__ = ["ActivationSparseLinear", "GemvLinear", "PackedLinear", "Prefill"]
+
+#: What a packed layer does where no sparse kernel pays: keep a dense weight, or rebuild it a piece at a time.
+Prefill = Literal["keep", "rebuild"]
+_PIECE = 4 << 20
+
+
+class _Ready(NamedTuple):
+    dtype: torch.dtype
+    by_batch: tuple[Product | None, ...]
+
+
+class _Native(nn.Module):
+    """A linear layer whose small batches go to kernels and all else to torch."""
+
+    bias: Tensor | None
+
+    def __init__(self, rows: int, cols: int, bias: Tensor | None, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.in_features = cols
+        self.out_features = rows
+        self.dtype = dtype
+        self._ready: _Ready | None = None
+        self.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y = x W^T + b, as nn.Linear."""
+        ready = self._ready
+        if ready is None or x.dtype is not ready.dtype:
+            ready = self._prepare(x)
+        batch = x.numel() // (self.in_features or 1)
+        if (
+            batch >= len(ready.by_batch)
+            or (call := ready.by_batch[batch]) is None
+            or type(x) is not Tensor
+            or (x.requires_grad and torch.is_grad_enabled())
+            or x.shape[-1] != self.in_features
+            or not x.is_cpu
+            or torch.compiler.is_compiling()
+        ):
+            return self._by_torch(x)
+        y = x.new_empty((*x.shape[:-1], self.out_features))
+        call(x if x.is_contiguous() else x.contiguous(), y, batch)
+        return y
+
+    def extra_repr(self) -> str:
+        """Shape, as nn.Linear prints it."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+    def _prepare(self, x: Tensor) -> _Ready:
+        by_batch: list[Product | None] = [None]
+        if x.dtype in (torch.float32, torch.bfloat16) and self._device().type == "cpu":
+            made: dict[str, Product] = {}
+            for most, form in self._rule(tiers.tier()):
+                if form not in made:
+                    made[form] = self._product(form, x.dtype)
+                by_batch += [made[form]] * (most + 1 - len(by_batch))
+        self._ready = _Ready(x.dtype, tuple(by_batch))
+        return self._ready
+
+    def _forget(self) -> None:
+        self._ready = None
+
+    def _rule(self, tier: str) -> Rule:
+        raise TypeError(f"{type(self).__name__} has no rule")
+
+    def _product(self, form: str, dtype: torch.dtype) -> Product:
+        raise TypeError(f"{type(self).__name__} has no products")
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} has no dense form")
+
+    def _device(self) -> torch.device:
+        return next(self.buffers()).device
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Native:
+        """Move with the model; a change of number type reaches inputs and bias, never the stored weight."""
+        probe = fn(torch.empty(0, dtype=self.dtype, device=self._device()))
+        self.dtype = probe.dtype
+        for name, array in self.named_buffers(recurse=False):
+            setattr(self, name, array.to(probe.device))
+        if self.bias is not None:
+            self.bias = nn.Parameter(fn(self.bias.data), requires_grad=False)
+        self._forget()
+        return self
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ready": None}
+
+
+class PackedLinear(_Native):
+    """A linear layer with a packed weight.
+
+    Memory: the packed weight, and with `prefill="keep"` also a dense one from the first call that needs it (a batch
+    above the rule's, such as a prompt). `"rebuild"` unpacks pieces of 4 MB at every such call instead. The tier
+    `dense` always keeps the dense weight.
+
+    Args:
+        packed: the weight.
+        bias: (out,) or None.
+        prefill: `keep` or `rebuild`.
+        dtype: number type of inputs and of `weight`; None takes the stored one (float32 for int8).
+
+    Raises:
+        FewerError: arrays that do not fit each other, or an unknown `prefill`.
+
+    >>> from fewer.runtime.format import pack_weight
+    >>> layer = PackedLinear(pack_weight(torch.tensor([[0.0, 2.0], [3.0, 0.0]])))
+    >>> layer(torch.tensor([1.0, 10.0])).tolist()
+    [20.0, 3.0]
+    """
+
+    mask: Tensor
+    values: Tensor
+    offsets: Tensor
+    scale: Tensor | None
+
+    def __init__(
+        self,
+        packed: Packed,
+        bias: Tensor | None = None,
+        *,
+        prefill: Prefill = "keep",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        stored = torch.float32 if packed.dtype == torch.int8 else packed.dtype
+        super().__init__(packed.rows, packed.cols, bias, dtype or stored)
+        if prefill not in ("keep", "rebuild"):
+            raise FewerError(f"prefill is 'keep' or 'rebuild', not '{prefill}'")
+        check(packed, "packed weight")
+        self.prefill = prefill
+        self.height = packed.height
+        for name in ("mask", "values", "offsets", "scale"):
+            self.register_buffer(name, getattr(packed, name))
+        self._dense: Tensor | None = None
+
+    @property
+    def packed(self) -> Packed:
+        """The packed weight."""
+        arrays = (self.mask, self.values, self.offsets, self.scale)
+        return Packed(self.out_features, self.in_features, self.height, *arrays)
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight (out, in), unpacked anew unless it is kept."""
+        if self._dense is not None and self._dense.dtype == self.dtype:
+            return self._dense
+        device = self.mask.device
+        return self._on_cpu().to(device) if device.type != "cpu" else unpack_weight(self.packed, dtype=self.dtype)
+
+    def extra_repr(self) -> str:
+        """Shape, stored type and sparsity."""
+        return f"{super().extra_repr()}, {self.values.dtype}, sparsity={self.packed.sparsity:.3f}"
+
+    def _on_cpu(self) -> Tensor:
+        arrays = [None if a is None else a.cpu() for a in (self.mask, self.values, self.offsets, self.scale)]
+        return unpack_weight(Packed(self.out_features, self.in_features, self.height, *arrays), dtype=self.dtype)  # type: ignore[arg-type]
+
+    def _rule(self, tier: str) -> Rule:
+        return rule(self.packed, tier)
+
+    def _product(self, form: str, dtype: torch.dtype) -> Product:
+        if form == "dense" and dtype == self.values.dtype == self.dtype:
+            return dense_product(self._keep(), self.bias, tier=tiers.tier(), x_dtype=dtype)
+        return product(self.packed, self.bias, form=form, tier=tiers.tier(), x_dtype=dtype)
+
+    def _keep(self) -> Tensor:
+        if self._dense is None:
+            self._dense = self.weight
+        return self._dense
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        if self.prefill == "keep" or self._device().type != "cpu" or tiers.tier() == "dense":
+            return functional.linear(x, self._keep(), self.bias)
+        packed, height = self.packed, self.height
+        row = packed.cols * self.values.element_size() or 1
+        step = max(_PIECE // row // height, 1) * height
+        pieces = []
+        for first in range(0, packed.rows, step):
+            last = min(first + step, packed.rows)
+            dense = torch.empty(last - first, packed.cols, dtype=packed.dtype)
+            unpack_rows(packed, first, last, dense)
+            part = dense.to(self.dtype)
+            if packed.scale is not None:
+                part = part * packed.scale[first:last, None].to(self.dtype)
+            pieces.append(functional.linear(x, part))
+        y = torch.cat(pieces, dim=-1) if pieces else x.new_empty((*x.shape[:-1], 0))
+        return y if self.bias is None else y + self.bias
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._dense = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_dense": None}
+
+
+class GemvLinear(_Native):
+    """A dense linear layer whose single inputs go to the own kernel: the control, and a gain where nothing is pruned.
+
+    Args:
+        weight: (out, in) float32 or bfloat16; not copied.
+        bias: (out,) or None.
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__(weight.shape[0], weight.shape[1], bias, weight.dtype)
+        self.register_buffer("weight", weight.detach().contiguous())
+
+    def _rule(self, tier: str) -> Rule:
+        return dense_rule(self.weight.dtype, tier)
+
+    def _product(self, form: str, dtype: torch.dtype) -> Product:
+        return dense_product(self.weight, self.bias, tier=tiers.tier(), x_dtype=dtype)
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Native:
+        super()._apply(fn)
+        self.weight = self.weight.to(self.dtype)
+        return self
+
+
+class ActivationSparseLinear(_Native):
+    """A linear layer that leaves out inputs with |x_j| * norm_j <= threshold, at every token alike.
+
+    One token goes to the column-skipping kernel, which reads only the columns of W that are needed; more tokens are
+    masked and multiplied densely. The weight is stored transposed, once.
+
+    Args:
+        weight: (out, in) float32 or bfloat16.
+        threshold: what an input must exceed; 0 leaves out exact zeros only.
+        norms: (in,) factors (WINA: column norms), or None.
+        bias: (out,) or None.
+
+    Raises:
+        FewerError: a negative or non-finite threshold, or norms of another shape.
+
+    >>> layer = ActivationSparseLinear(torch.tensor([[1.0, 1.0]]), 0.5)
+    >>> layer(torch.tensor([0.4, 2.0])).tolist()
+    [2.0]
+    """
+
+    weight_t: Tensor
+    norms: Tensor | None
+    threshold: Tensor
+
+    def __init__(
+        self, weight: Tensor, threshold: float, *, norms: Tensor | None = None, bias: Tensor | None = None
+    ) -> None:
+        super().__init__(weight.shape[0], weight.shape[1], bias, weight.dtype)
+        if not 0 <= threshold < float("inf"):
+            raise FewerError(f"threshold must be a finite number of at least 0, not {threshold}")
+        if norms is not None and norms.shape != (weight.shape[1],):
+            raise FewerError(f"norms have shape {tuple(norms.shape)}, expected ({weight.shape[1]},)")
+        self.register_buffer("weight_t", weight.detach().T.contiguous())
+        self.register_buffer("norms", None if norms is None else norms.detach().to(torch.float32))
+        self.register_buffer("threshold", torch.tensor(float(threshold), dtype=torch.float32))
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight (out, in), a view."""
+        return self.weight_t.T
+
+    def active(self, x: Tensor) -> Tensor:
+        """Bool of the shape of x: the inputs that stay."""
+        worth = x.to(torch.float32).abs()
+        return ~((worth if self.norms is None else worth * self.norms) <= self.threshold)
+
+    def extra_repr(self) -> str:
+        """Shape and threshold."""
+        return f"{super().extra_repr()}, threshold={float(self.threshold):.4g}, norms={self.norms is not None}"
+
+    def _rule(self, tier: str) -> Rule:
+        return () if tier in ("dense", "extension-portable") else ((1, "columns"),)
+
+    def _product(self, form: str, dtype: torch.dtype) -> Product:
+        return columns_product(
+            self.weight_t, float(self.threshold), self.norms, self.bias, tier=tiers.tier(), x_dtype=dtype
+        )
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        left = torch.where(self.active(x), x, torch.zeros_like(x))
+        y = left @ self.weight_t
+        return y if self.bias is None else y + self.bias
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Native:
+        super()._apply(fn)
+        self.weight_t = self.weight_t.to(self.dtype)
+        return self

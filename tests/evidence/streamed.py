@@ -1,0 +1,37 @@
+"""One streamed run as a program, to be killed: `streamed.py MODEL OUT [SAMPLES LENGTH]`. Prints its peak memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+
+from fewer import adapt, evidence
+
+
+def halve(layers, store):
+    """Wanda at half, by a threshold per layer: enough to change every weight matrix."""
+    kept = {}
+    for layer in layers:
+        weight = layer.read()
+        score = weight.abs().float() * store[layer.name]["input_norm"]
+        mask = score >= score.median(dim=1, keepdim=True).values
+        layer.write(torch.where(mask, weight, 0.0))
+        kept[layer.name] = int(mask.sum())
+    return kept
+
+
+def run(model, out, samples=4, length=32):
+    """From directory to directory."""
+    ids = torch.randint(3, 64, (samples, length), generator=torch.Generator().manual_seed(1))
+    stream = adapt.stream.Stream(model, out, key="half")
+    results = evidence.sequential(stream, adapt.data.batches(ids, batch=2), ["input_norm"], halve)
+    stream.finish(mark={"kept": results})
+    return results
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
