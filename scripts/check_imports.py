@@ -8,9 +8,11 @@ from pathlib import Path
 
 #: From the bottom to the top; rooms in one row do not know each other.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("method", "types", "events"),
-    ("pattern", "score", "budget", "penalty"),
+    ("types",),
+    ("method", "events", "_fast"),
+    ("pattern", "score", "penalty"),
     ("select",),
+    ("budget",),
     ("update",),
     ("linear",),
     ("adapt",),

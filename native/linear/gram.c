@@ -5,27 +5,15 @@
  *
  * g = c - Gb is kept for all k columns.  The stop is the duality gap of this subproblem. */
 #include "../module.h"
-#include "factor.h"
+#include "gram.h"
 #include "linear.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    int64_t k, ldg;
-    const double *G, *c;
-    double yy;
-    const double *l1, *l2, *low, *high; /* per unit of lam */
-    double lam;
-    double *b, *g;
-    Factor factor;
-    double *ridge, *x, *start, *pull;
-    int8_t *inside; /* 1 while the column is in the factor */
-} Task;
-
 /* Largest multiple of g that is a dual point, the gap there, and the objective. */
-static double gap_of(const Task *t, double *objective)
+double fewer_gram_gap(const GramTask *t, double *objective)
 {
     double rr = t->yy, ry = t->yy, price = 0, scale = 1;
     for (int64_t j = 0; j < t->k; j++) {
@@ -64,7 +52,7 @@ static double gap_of(const Task *t, double *objective)
 
 /* One round over all columns; returns how many moved. */
 FEWER_CLONES
-static int64_t sweep(const Task *t)
+static int64_t sweep(const GramTask *t)
 {
     int64_t moved = 0;
     for (int64_t j = 0; j < t->k; j++) {
@@ -90,7 +78,7 @@ static int64_t sweep(const Task *t)
 
 /* g <- c - G b */
 FEWER_CLONES
-static void refresh(const Task *t)
+static void refresh(const GramTask *t)
 {
     memcpy(t->g, t->c, (size_t)t->k * sizeof(double));
     for (int64_t j = 0; j < t->k; j++)
@@ -98,13 +86,13 @@ static void refresh(const Task *t)
             fewer_axpy(-t->b[j], t->G + j * t->ldg, t->g, t->k);
 }
 
-static int at_bound(const Task *t, int64_t j)
+static int at_bound(const GramTask *t, int64_t j)
 {
     return t->low && (t->b[j] <= t->low[j] || t->b[j] >= t->high[j]);
 }
 
 /* Make the factor hold exactly the columns that are not zero and not at a bound. */
-static void follow(Task *t)
+static void follow(GramTask *t)
 {
     Factor *f = &t->factor;
     int64_t gone = 0;
@@ -130,7 +118,7 @@ static void follow(Task *t)
 /* Solve exactly on the signs as they stand; at the first column that would cross zero (or a bound) stop, leave it
  * there, and go on without it.  The objective never rises. */
 FEWER_CLONES
-static void active_solve(Task *t)
+static void active_solve(GramTask *t)
 {
     Factor *f = &t->factor;
     follow(t);
@@ -171,7 +159,7 @@ static void active_solve(Task *t)
 }
 
 /* Carry the last two solutions on in a straight line, which is what the path does between two events. */
-static void extrapolate(Task *t, const double *before, double ratio, double objective)
+static void extrapolate(GramTask *t, const double *before, double ratio, double objective)
 {
     double then;
     memcpy(t->start, t->b, (size_t)t->k * sizeof(double));
@@ -186,7 +174,7 @@ static void extrapolate(Task *t, const double *before, double ratio, double obje
         t->b[j] = z;
     }
     refresh(t);
-    gap_of(t, &then);
+    fewer_gram_gap(t, &then);
     if (!(then < objective)) {
         memcpy(t->b, t->start, (size_t)t->k * sizeof(double));
         memcpy(t->g, t->x, (size_t)t->k * sizeof(double));
@@ -194,14 +182,14 @@ static void extrapolate(Task *t, const double *before, double ratio, double obje
 }
 
 /* `ahead` penalties still to come in this run will use the same factor, and share its price. */
-static void solve_one(Task *t, double tol, int64_t most, double ahead, double *stats)
+void fewer_gram_solve(GramTask *t, double tol, int64_t most, double ahead, double *stats)
 {
-    double objective, gap = gap_of(t, &objective), last = INFINITY, best = gap;
+    double objective, gap = fewer_gram_gap(t, &objective), last = INFINITY, best = gap;
     int64_t sweeps = 0, solves = 0, since = 0, stuck = 0;
     while (gap > tol && sweeps < most) {
         const int64_t moved = sweep(t);
         sweeps++, since++;
-        gap = gap_of(t, &objective);
+        gap = fewer_gram_gap(t, &objective);
         if (gap <= tol)
             break;
         /* How many more rounds would descent need at this rate, and would one exact solve cost less? */
@@ -218,7 +206,7 @@ static void solve_one(Task *t, double tol, int64_t most, double ahead, double *s
         if (since >= 2 && rounds * pass > 2 * square + whole) {
             active_solve(t);
             solves++, since = 0, last = INFINITY;
-            gap = gap_of(t, &objective);
+            gap = fewer_gram_gap(t, &objective);
             stuck = gap < 0.5 * best ? 0 : stuck + 1;
             best = gap < best ? gap : best;
             if (stuck > 40)
@@ -241,7 +229,7 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
         PyErr_SetString(PyExc_TypeError, "gram_path takes 24 arguments");
         return NULL;
     }
-    Task t = {0};
+    GramTask t = {0};
     t.k = PyLong_AsLongLong(args[0]), t.ldg = PyLong_AsLongLong(args[1]);
     t.G = PyLong_AsVoidPtr(args[2]), t.yy = PyFloat_AsDouble(args[3]), t.c = PyLong_AsVoidPtr(args[4]);
     t.b = PyLong_AsVoidPtr(args[5]), t.g = PyLong_AsVoidPtr(args[6]);
@@ -284,12 +272,12 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
             }
             double objective;
             memcpy(kept, t.b, k * sizeof(double));
-            gap_of(&t, &objective);
+            fewer_gram_gap(&t, &objective);
             if (t.lam < lam_at && lam_at < lam_before)
                 extrapolate(&t, before, (t.lam - lam_at) / (lam_at - lam_before), objective);
             memcpy(before, kept, k * sizeof(double));
             lam_before = lam_at;
-            solve_one(&t, tol, most, any_ridge ? 0 : (double)(count - i), stats + 4 * i);
+            fewer_gram_solve(&t, tol, most, any_ridge ? 0 : (double)(count - i), stats + 4 * i);
             lam_at = t.lam;
             memcpy(B + i * t.k, t.b, k * sizeof(double));
             memcpy(Gs + i * t.k, t.g, k * sizeof(double));

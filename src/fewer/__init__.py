@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from fewer.verbs.compare import compare, race
     from fewer.verbs.evaluate import evaluate
     from fewer.verbs.prune import plan_for, prune, run
+    from fewer.verbs.reopen import reopen
+    from fewer.verbs.sweep import materialise, sweep
 
 __version__ = "0.1.0"
 
@@ -27,10 +29,13 @@ _HOMES = {
     "find": "fewer.method",
     "load": "fewer.verbs._inputs",
     "load_recipe": "fewer.recipe",
+    "materialise": "fewer.verbs.sweep",
     "plan_for": "fewer.verbs.prune",
     "prune": "fewer.verbs.prune",
     "race": "fewer.verbs.compare",
+    "reopen": "fewer.verbs.reopen",
     "run": "fewer.verbs.prune",
+    "sweep": "fewer.verbs.sweep",
     "text": "fewer.verbs._inputs",
 }
 
@@ -44,10 +49,13 @@ __all__ = [
     "find",
     "load",
     "load_recipe",
+    "materialise",
     "plan_for",
     "prune",
     "race",
+    "reopen",
     "run",
+    "sweep",
     "text",
 ]
 

@@ -151,10 +151,10 @@ def test_missing_shard(copy):
     refuse(copy, "shard '.*safetensors' is missing")
 
 
-@pytest.mark.parametrize("cut", [1, 1000, -4])
+@pytest.mark.parametrize("cut", [-1, -1000, 4])
 def test_truncated_shard(copy, cut):
     file = shard(copy)
-    file.write_bytes(file.read_bytes()[: -cut if cut > 0 else -cut])
+    file.write_bytes(file.read_bytes()[:cut])
     refuse(copy, f"{file.name}' is truncated")
 
 

@@ -46,9 +46,14 @@ def _gpt2() -> nn.Module:
 def _opt() -> nn.Module:
     return hf.OPTForCausalLM(
         hf.OPTConfig(
-            vocab_size=64, hidden_size=32, ffn_dim=48, num_hidden_layers=3, num_attention_heads=4,
-            max_position_embeddings=64, word_embed_proj_dim=16,
-        )  # fmt: skip
+            vocab_size=64,
+            hidden_size=32,
+            ffn_dim=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            max_position_embeddings=64,
+            word_embed_proj_dim=16,
+        )
     )
 
 
@@ -65,9 +70,14 @@ def _bert() -> nn.Module:
 def _vit() -> nn.Module:
     return hf.ViTForImageClassification(
         hf.ViTConfig(
-            hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, image_size=16,
-            patch_size=4, num_labels=5,
-        )  # fmt: skip
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=16,
+            patch_size=4,
+            num_labels=5,
+        )
     )
 
 

@@ -24,13 +24,14 @@ def label(entry):
     return f"{entry.kind}:{entry.name}"
 
 
-def evidence(needs, seed=0):
-    """Valid evidence of every kind for a layer of 6 rows and 8 columns."""
+def evidence(needs, seed=0, shape=(ROWS, COLUMNS)):
+    """Valid evidence of every kind for one layer; shapes of the rarer kinds are read off the vocabulary."""
     rng = np.random.default_rng(seed)
-    x = rng.standard_normal((50, COLUMNS)) * np.linspace(0.5, 2, COLUMNS)
-    grads = rng.standard_normal((5, ROWS, COLUMNS))
+    rows, columns = shape
+    x = rng.standard_normal((50, columns)) * np.linspace(0.5, 2, columns)
+    grads = rng.standard_normal((5, rows, columns))
     known = {
-        "weight": rng.standard_normal((ROWS, COLUMNS)),
+        "weight": rng.standard_normal((rows, columns)),
         "input_norm": np.sqrt((x**2).mean(axis=0)),
         "input_gram": x.T @ x / len(x),
         "input_mean": x.mean(axis=0),
@@ -38,12 +39,14 @@ def evidence(needs, seed=0):
         "grad": grads.mean(axis=0),
         "grad_abs": np.abs(grads).mean(axis=0),
         "grad_sq": (grads**2).mean(axis=0),
-        "output_grad_norm": rng.random(ROWS) + 0.1,
+        "output_grad_norm": rng.random(rows) + 0.1,
         "block_similarity": np.asarray(0.9),
     }
-    for name in needs:
-        if name not in known and name in EVIDENCE:
-            known[name] = rng.standard_normal((ROWS, COLUMNS))
+    size = {"out": rows, "in": columns, "rank": 3, "tokens": 12}
+    for name in [n for n in needs if n not in known]:
+        sides = re.match(r"\(([a-z, ]*)\)", EVIDENCE[name])[1].replace(" ", "").split(",")
+        drawn = rng.standard_normal([size[side] for side in sides if side])
+        known[name] = drawn**2 if name.endswith("_sq") else drawn
     return [known[name] for name in needs]
 
 
@@ -91,12 +94,40 @@ def test_a_score_keeps_the_dtype(entry):
     assert entry.target(*given).dtype == torch.float32
 
 
-@pytest.mark.parametrize("entry", [s for s in SCORES if s.papers], ids=label)
-def test_permuting_rows_permutes_scores(entry):
-    order = np.random.default_rng(1).permutation(ROWS)
+#: A draw goes by position; so does a mean over neighbours, which can be switched off.
+DRAWN = [s for s in SCORES if "seed" in s.knobs]
+
+
+@pytest.mark.parametrize("entry", [s for s in SCORES if s not in DRAWN], ids=label)
+@pytest.mark.parametrize("side", ["out", "in"])
+def test_permuting_units_permutes_scores(entry, side):
+    size, axis = (ROWS, 0) if side == "out" else (COLUMNS, 1)
+    order = np.random.default_rng(1).permutation(size)
+    options = {"neighbourhood": 1} if "neighbourhood" in entry.knobs else {}
+    given, moved = evidence(entry.needs), []
+    for array in given:
+        for dimension in range(array.ndim):
+            array = np.take(array, order, dimension) if array.shape[dimension] == size else array
+        moved.append(array)
+    expected = np.take(entry.target(*given, **options), order, axis)
+    np.testing.assert_allclose(entry.target(*moved, **options), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("entry", DRAWN, ids=label)
+def test_a_draw_changes_with_its_seed_alone(entry):
     given = evidence(entry.needs)
-    moved = [a[order] if a.ndim and a.shape[0] == ROWS else a for a in given]
-    np.testing.assert_allclose(entry.target(*moved), entry.target(*given)[order], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(entry.target(*given, seed=5), entry.target(*given, seed=5))
+    assert not np.array_equal(entry.target(*given, seed=5), entry.target(*given, seed=6))
+
+
+@pytest.mark.parametrize("entry", SCORES, ids=label)
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (1, 1), (1, 5), (3, 1)], ids=str)
+def test_a_score_of_a_tiny_layer(entry, shape):
+    if 0 in shape and "input_gram" in entry.needs:
+        pytest.skip("no second moment without inputs")
+    scores = entry.target(*evidence(entry.needs, shape=shape))
+    assert scores.shape == shape
+    assert np.isfinite(scores).all()
 
 
 @pytest.mark.parametrize("entry", catalogue("update"), ids=label)

@@ -1,9 +1,13 @@
-"""One streamed run as a program, to be killed: `streamed.py MODEL OUT [SAMPLES LENGTH]`. Prints its peak memory."""
+"""One streamed run as a program, to be killed: `streamed.py MODEL OUT SAMPLES LENGTH [FILE]`.
+
+FILE is told the peak memory in kB.
+"""
 
 from __future__ import annotations
 
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -33,5 +37,6 @@ def run(model, out, samples=4, length=32):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    run(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]))
+    for place in sys.argv[5:]:
+        Path(place).write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ def test_any_split_merged_in_any_order_equals_one_pass(name, cuts, seed):
     whole.update(rows)
     edges = [0, *sorted(cuts), 17]
     parts = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         part = make()
         part.update(rows[start:stop])
         parts.append(part)

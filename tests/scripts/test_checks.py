@@ -35,7 +35,7 @@ def package(root, **files):
     [
         ("score__first", "from fewer.adapt import open", "score imports adapt, which does not stand below it"),
         ("score__first", "import fewer.verbs", "score imports verbs, which does not stand below it"),
-        ("score__first", "def f():\n    from fewer.budget import er", "score imports budget, which does not"),
+        ("score__first", "def f():\n    from fewer.select import top", "score imports select, which does not"),
         ("adapt__first", "from fewer import evidence", "adapt imports evidence, which does not stand below it"),
         ("score__first", "import torch.nn", "score may not import torch"),
         ("linear__first", "if True:\n    import torch", "linear may not import torch"),

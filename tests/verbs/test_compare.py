@@ -82,7 +82,7 @@ def test_no_data_and_no_result_are_refused(dense):
     done = fewer.prune(dense, score="magnitude", update="zero")
     with pytest.raises(FewerError, match="needs held-out data"):
         fewer.compare(dense, done)
-    with pytest.raises(FewerError, match="takes results of fewer.prune, not LlamaForCausalLM"):
+    with pytest.raises(FewerError, match=r"takes results of fewer\.prune, not LlamaForCausalLM"):
         fewer.compare(dense, dense, data=tokens())
     with pytest.raises(FewerError, match="at least one recipe"):
         fewer.race(dense, [], data=tokens())

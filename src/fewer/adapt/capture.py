@@ -135,7 +135,7 @@ class Tap(AbstractContextManager["Tap"]):
                 flat = gradient.reshape(-1, layer.shape[0])
             report(layer, flat if keep is None else flat[keep])
 
-        output.register_hook(arrived)
+        output.register_hook(arrived)  # type: ignore[no-untyped-call]
 
     def _rows(self, layer: Layer, value: Tensor) -> Tensor:
         value = value.detach()
@@ -206,9 +206,8 @@ class _Slices(TorchFunctionMode):
         self._homes: dict[int, dict[int, Layer]] = {}
         for layer in experts:
             stored = layer.tensor()
-            self._homes.setdefault(stored.untyped_storage().data_ptr(), {})[
-                stored.storage_offset() + (layer.index or 0) * stored.stride(0)
-            ] = layer
+            place = int(stored.storage_offset()) + (layer.index or 0) * int(stored.stride(0))
+            self._homes.setdefault(stored.untyped_storage().data_ptr(), {})[place] = layer
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -228,7 +227,7 @@ class _Slices(TorchFunctionMode):
         if func not in _PRODUCTS or len(args) < 2 or not isinstance(args[1], Tensor):
             return None
         home = self._homes.get(args[1].untyped_storage().data_ptr())
-        return None if home is None else home.get(args[1].storage_offset())
+        return None if home is None else home.get(int(args[1].storage_offset()))
 
 
 _PRODUCTS = frozenset({functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm})

@@ -72,7 +72,7 @@ def model_class(config: Any, path: Path) -> Any:
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
     if named:
-        raise FewerError(f"'{path / 'config.json'}' names the model class '{named[0]}', which transformers does not have")
+        raise FewerError(f"'{path / 'config.json'}' names the class '{named[0]}', which transformers does not have")
     causal = transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     return causal[type(config)] if type(config) in causal else transformers.MODEL_MAPPING[type(config)]
 
@@ -95,7 +95,7 @@ def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
     missing = sorted(report["missing_keys"]) + [str(entry) for entry in report["mismatched_keys"]]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise FewerError(f"'{path}' does not fit {kind.__name__}: tensor {missing[0]}{more} missing or of another shape")
+        raise FewerError(f"'{path}' does not fit {kind.__name__}: {missing[0]}{more} missing or of another shape")
     for name, value in tensors_of(model).items():
         if value.is_floating_point() and not all_finite(value):
             file = shards.tensors[name].file if name in shards.tensors else "its checkpoint"
@@ -175,23 +175,19 @@ def save(
     for name, value in state.items():
         if value.is_floating_point() and not all_finite(value.detach()):
             raise FewerError(f"refusing to save: tensor '{name}' holds NaN or infinity")
+    from safetensors.torch import save_model
+
     from fewer import __version__
 
     with whole(target, sum(value.nbytes for value in state.values())) as partial:
         if hasattr(module, "save_pretrained"):
             with quiet():
-                module.save_pretrained(partial)
+                module.save_pretrained(partial)  # type: ignore[operator]
         else:
-            _save_plain(module, partial)
+            save_model(module, str(partial / "model.safetensors"))
         copy_beside(opened.path, partial)
         write_extras(partial, extras or {}, {"fewer": __version__, **(mark or {})})
     return target
-
-
-def _save_plain(module: nn.Module, partial: Path) -> None:
-    from safetensors.torch import save_model
-
-    save_model(module, str(partial / "model.safetensors"))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewer.adapt.shards import bytes_of
 from fewer.method import FewerError
 
 __all__ = ["Batches", "batches", "text", "tokens"]
@@ -89,7 +90,8 @@ def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: s
     if isinstance(data, Tensor):
         name = _input_name(data)
         rows = data[None] if name == "input_ids" and data.ndim == 1 else data
-        return _assemble([{name: part} for part in rows.split(batch)] if rows.numel() else [], source)
+        parts = torch.split(rows, batch) if rows.numel() else ()
+        return _assemble([{name: part} for part in parts], source)
     try:
         entries = list(data)
     except TypeError:
@@ -203,5 +205,5 @@ def _assemble(items: Iterable[dict[str, Tensor]], source: str) -> Batches:
         for key in sorted(item):
             value = item[key].detach().cpu().contiguous()
             digest.update(f"{key}:{value.dtype}:{tuple(value.shape)}:".encode())
-            digest.update(value.reshape(-1).view(torch.uint8).numpy())
+            digest.update(bytes_of(value))
     return Batches(kept, source, count, longest, digest.hexdigest())

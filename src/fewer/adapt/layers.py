@@ -59,7 +59,7 @@ class Layer:
         return value
 
     def matrix(self, stored: Tensor) -> Tensor:
-        """This layer's (out, in) part of a tensor stored like its parameter (the weight, or its gradient)."""
+        """The (out, in) part of this layer in a tensor stored like its parameter (the weight, or its gradient)."""
         if self.kind == "conv1d":
             return stored.T
         if self.kind == "conv2d":
@@ -165,9 +165,8 @@ def is_linear(module: nn.Module) -> bool:
 
 def layers_of(root: nn.Module) -> Iterator[Layer]:
     """Every weight matrix under `root`, in registration order; a module reached twice is listed once."""
-    inside_attention = {
-        id(child) for module in root.modules() if isinstance(module, nn.MultiheadAttention) for child in module.modules()
-    }
+    fused = [module for module in root.modules() if isinstance(module, nn.MultiheadAttention)]
+    inside_attention = {id(child) for module in fused for child in module.modules()}
     for name, module in root.named_modules():
         # torch's fused attention reads these weights without calling the module: no input could be observed.
         if id(module) not in inside_attention:
@@ -212,4 +211,5 @@ def _pair(weight: Tensor) -> tuple[int, int]:
 
 def _is_conv1d(module: nn.Module) -> bool:
     """By name, so that looking at a plain torch model does not import transformers."""
-    return any(base.__module__ == "transformers.pytorch_utils" and base.__name__ == "Conv1D" for base in type(module).mro())
+    home = "transformers.pytorch_utils"
+    return any(base.__name__ == "Conv1D" and base.__module__ == home for base in type(module).mro())

@@ -7,6 +7,7 @@ asks it and keeps, for each parameter, where its parts come from, so that they c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -70,13 +71,13 @@ def parts_of(module: nn.Module, shards: Shards) -> Parts:
     plain, groups = _targets(module, shards, set(tied))
     for target, tensor in plain.items():
         if target in tied:
-            found.setdefault(first[id(tied[target])], []).append(Part(tensor))
+            found.setdefault(first[id(tied[target])], [Part(tensor)])
     for target, columns in groups.items():
         if target in wanted:
             found[target] = _experts(target, columns, shards)
     for name, value in wanted.items():
         _check(name, value, found.get(name), shards)
-    return Parts(shards, {name: tuple(found[name][:1] if found[name][0].expert is None else found[name]) for name in wanted})
+    return Parts(shards, {name: tuple(found[name]) for name in wanted})
 
 
 def _targets(module: nn.Module, shards: Shards, names: set[str]) -> tuple[dict[str, str], dict[str, list[list[str]]]]:
@@ -114,7 +115,7 @@ def _check_rule(rule: Any, tensor: str) -> None:
 
 
 def _experts(target: str, columns: list[list[str]], shards: Shards) -> list[Part]:
-    parts = []
+    parts: list[Part] = []
     for names in zip(*columns, strict=False):
         start = 0
         for name in names:
@@ -127,14 +128,15 @@ def _experts(target: str, columns: list[list[str]], shards: Shards) -> list[Part
 
 
 def _check(name: str, value: Tensor, parts: list[Part] | None, shards: Shards) -> None:
+    """Refuse a parameter that the stored tensors do not fill exactly."""
     if not parts:
         raise FewerError(f"'{shards.path}' has no tensor for parameter '{name}'")
-    whole = parts[0].expert is None
-    if whole:
-        shape = shards.tensors[parts[0].tensor].shape
-        fits = shape == tuple(value.shape)
-    else:
-        shape = tuple(sum(torch.Size(shards.tensors[part.tensor].shape).numel() for part in parts) for _ in "x")
-        fits = shape[0] == value.numel()
-    if not fits:
-        raise FewerError(f"'{shards.path}': tensor '{parts[0].tensor}' has shape {shape}, the model needs {tuple(value.shape)}")
+    filled = 0
+    for part in parts:
+        shape = shards.tensors[part.tensor].shape
+        want = tuple(value.shape) if part.expert is None else (part.stop - part.start, *value.shape[2:])
+        filled += math.prod(shape)
+        if shape != want:
+            raise FewerError(f"'{shards.path}': tensor '{part.tensor}' has shape {shape}, the model needs {want}")
+    if filled != value.numel():
+        raise FewerError(f"'{shards.path}': the tensors of '{name}' do not fill its shape {tuple(value.shape)}")

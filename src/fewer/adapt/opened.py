@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import Block, candidates_of, find_blocks
 from fewer.adapt.layers import Layer
+from fewer.adapt.shards import bytes_of
 from fewer.method import FewerError
 
 __all__ = ["LayerOutline", "Opened", "Outline", "kind_of", "outline", "tensors_of"]
@@ -50,9 +51,8 @@ class Opened:
         """SHA-256 over names, shapes, types and bytes of all weights, as they are now."""
         digest = hashlib.sha256()
         for name, value in sorted(tensors_of(self.module).items()):
-            flat = value.detach().cpu().contiguous().reshape(-1)
             digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
-            digest.update(flat.view(torch.uint8).numpy())
+            digest.update(bytes_of(value.detach().cpu().contiguous()))
         return digest.hexdigest()
 
     def tokenizer(self) -> Any:

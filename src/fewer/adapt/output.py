@@ -9,14 +9,14 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fewer.method import FewerError
 
-__all__ = ["MARK", "check_target", "copy_beside", "publish", "whole", "write_extras"]
+__all__ = ["MARK", "check_target", "copy_beside", "copy_except", "publish", "whole", "write_at", "write_extras"]
 
 #: The file that marks a directory as written by fewer.
 MARK = "fewer.json"
@@ -127,3 +127,34 @@ def write_extras(target: Path, extras: Mapping[str, str], mark: Mapping[str, Any
             raise FewerError(f"extra file '{name}' must be a plain file name")
         (target / name).write_text(content, "utf-8")
     (target / MARK).write_text(json.dumps(dict(mark), indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def copy_except(source: Path, target: Path, holes: Sequence[tuple[int, int]]) -> None:
+    """Copy a file but for some spans, whose room is reserved."""
+    size = source.stat().st_size
+    reader = os.open(source, os.O_RDONLY)
+    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        if size:
+            os.posix_fallocate(writer, 0, size)
+        place = 0
+        for start, stop in (*holes, (size, size)):
+            while place < start:
+                piece = os.pread(reader, min(2**24, start - place), place)
+                if not piece:
+                    raise FewerError(f"'{source}' became shorter while it was read")
+                write_at(writer, piece, place)
+                place += len(piece)
+            place = stop
+        os.fsync(writer)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def write_at(handle: int, data: Any, place: int) -> None:
+    """Write all bytes at an offset."""
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(handle, view, place)
+        view, place = view[done:], place + done

@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,5 +227,5 @@ def _entries(header: Mapping[str, Any], file: str, base: int) -> Iterator[tuple[
         spans.append((begin, end))
         yield name, stored
     spans.sort()
-    if any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False)):
+    if any(before[1] > after[0] for before, after in pairwise(spans)):
         raise ValueError("overlapping tensors")

@@ -67,4 +67,4 @@ class States:
         except OSError:
             digest.update(b"missing")
         if digest.hexdigest() != expected:
-            raise FewerError(f"'{self.path}' was changed since it was written: remove '{self.path.parent}' to start anew")
+            raise FewerError(f"'{self.path}' was changed since it was written: remove its directory to start anew")

@@ -40,15 +40,26 @@ class Stage(Protocol):
     """Some layers whose inputs are observed together, then changed, before the next stage runs."""
 
     @property
-    def layers(self) -> tuple[Layer, ...]: ...
+    def layers(self) -> tuple[Layer, ...]:
+        """The selected layers of the stage."""
+
     @property
-    def block(self) -> Block | None: ...
+    def block(self) -> Block | None:
+        """The block they lie in."""
+
     @property
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """Whether the stage needs no visit (any more)."""
+
     @property
-    def result(self) -> Any: ...
-    def forward(self, before: Before) -> None: ...
-    def close(self, result: Any) -> None: ...
+    def result(self) -> Any:
+        """What the visit returned, once finished."""
+
+    def forward(self, before: Before) -> None:
+        """Run all batches, so that hooks see the inputs."""
+
+    def close(self, result: Any) -> None:
+        """Go on with the weights as they are now."""
 
 
 @dataclass(frozen=True, slots=True)

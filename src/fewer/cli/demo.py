@@ -35,7 +35,7 @@ def recipes() -> list[Recipe]:
     data = DataSettings(samples=64, length=256)
     methods = (("magnitude", "magnitude", "zero"), ("wanda", "wanda", "zero"), ("OBS sweep", "obs", "sweep"))
     return [
-        Recipe(name=name, score=score, update=update, pattern=pattern, data=data)
+        Recipe(name=name, score=score, update=update, pattern=pattern, damage="gram", data=data)
         for pattern in ("unstructured", "2:4")
         for name, score, update in methods
     ]

@@ -16,8 +16,8 @@ from torch import Tensor
 from fewer.method import Paper, method
 
 __all__ = [
-    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm", "InputVar",
-    "OutputGradNorm",
+    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm",
+    "InputVar", "OutputGradNorm",
 ]  # fmt: skip
 
 A = TypeVar("A", bound="Accumulator")

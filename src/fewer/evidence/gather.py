@@ -31,6 +31,7 @@ Visit = Callable[[tuple[Layer, ...], Store], R]
 
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 _OF_PASS = ("input", "block")
+_OF_LOSS = ("weight-gradient", "output-gradient")
 
 
 def collect(
@@ -115,22 +116,21 @@ def sequential(
         FewerError: as for `collect`; gradients of a stream.
     """
     batches = adapt.data.batches(data)
-    streamed = isinstance(source, Stream)
-    opened = source if streamed else adapt.open(source)
+    opened = source if isinstance(source, Stream) else adapt.open(source)
     chosen = tuple(opened.layers if layers is None else layers)
     first = _Sums((), names, precision)
     early: Mapping[str, Mapping[str, Accumulator]] = {}
-    if first.of("weight-gradient", "output-gradient"):
-        if streamed:
+    if first.of(*_OF_LOSS):
+        if isinstance(opened, Stream):
             raise FewerError("gradient evidence needs the whole model in memory; open it instead of streaming it")
-        dense = _Sums(chosen, [name for name in names if name in first.of("weight-gradient", "output-gradient")], precision)
+        dense = _Sums(chosen, first.of(*_OF_LOSS), precision)
         with evaluating(opened.module):
             _gradients(opened, batches, dense, chosen, None)
         early = dense.held
     try:
         return _visit_all(opened, batches, chosen, first.of(*_OF_PASS), visit, early, progress, precision)
     except FewerError:
-        if streamed:
+        if isinstance(opened, Stream):
             opened.discard()
         raise
 
@@ -262,11 +262,9 @@ def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], outpu
     return flat[mask.reshape(-1)] if mask is not None and both.shape[:-1] == mask.shape else flat
 
 
-def _gradients(
-    source: Opened, data: Batches, sums: _Sums, layers: Sequence[Layer], progress: Progress | None
-) -> None:
+def _gradients(source: Opened, data: Batches, sums: _Sums, layers: Sequence[Layer], progress: Progress | None) -> None:
     """Backward once per sample; only the watched weights require a gradient meanwhile."""
-    if not sums.of("weight-gradient", "output-gradient"):
+    if not sums.of(*_OF_LOSS):
         return
     wanted = {id(layer.tensor()): layer.tensor() for layer in layers}
     every = {id(p): (p, p.requires_grad, p.grad) for p in source.module.parameters()}
@@ -289,8 +287,8 @@ def _gradients(
                     tap.mask = mask_of(sample)
                 loss(source.module, sample).backward()  # type: ignore[no-untyped-call]
                 _take(sums, layers, index)
-                for parameter in wanted.values():
-                    parameter.grad = None
+                for watched in wanted.values():
+                    watched.grad = None
                 _tell(progress, index + 1, data.samples, "samples")
     finally:
         for parameter, required, former in every.values():
@@ -302,10 +300,8 @@ def _take(sums: _Sums, layers: Sequence[Layer], index: int) -> None:
     if not sums.of("weight-gradient"):
         return
     for layer in layers:
-        stored = layer.tensor().grad
-        if stored is None:
-            stored = torch.zeros_like(layer.tensor())
-        part = layer.matrix(stored)
+        found = layer.tensor().grad
+        part = layer.matrix(torch.zeros_like(layer.tensor()) if found is None else found)
         _check(part, layer, index)
         sums.add(layer, part[None], "weight-gradient")
 

@@ -63,7 +63,8 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
     def tokens(self) -> dict[str, int]:
         """How many tokens (rows) reached each layer; an expert may have seen none."""
         return {
-            layer: next((s.count for s in found.values() if s.source == "input"), 0) for layer, found in self.sums.items()
+            layer: next((held.count for held in found.values() if held.source == "input"), 0)
+            for layer, found in self.sums.items()
         }
 
     def merge(self, other: Store) -> Store:
@@ -85,7 +86,10 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
         return Store(sums, self.model, self.data + other.data)
 
     def _layout(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        return {layer: {n: tuple(s.total.shape) for n, s in sorted(found.items())} for layer, found in self.sums.items()}
+        return {
+            layer: {name: tuple(held.total.shape) for name, held in sorted(found.items())}
+            for layer, found in self.sums.items()
+        }
 
     def save(self, path: str | Path) -> Path:
         """Write the sums as safetensors and their counts and hashes as JSON, whole or not at all.
@@ -96,7 +100,7 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {}
-        rows = []
+        rows: list[dict[str, Any]] = []
         for layer, found in self.sums.items():
             for name, held in found.items():
                 key = str(len(rows))

@@ -10,6 +10,16 @@ from typing import Protocol
 __all__ = ["Linear", "Log", "Scale", "linear", "log"]
 
 
+#: Mantissas of the lines of a logarithmic axis, from few to many.
+_LEADS: tuple[tuple[float, ...], ...] = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
+    (1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2, 3, 4, 5, 6, 7, 8, 9),
+)
+
+
 class Scale(Protocol):
     """What a chart asks of an axis."""
 
@@ -90,8 +100,7 @@ class Log:
             values = [float(f"{m}e{p}") for p in range(first, last + 1, step) for m in leads]
             return [v for v in values if self.low * 0.999 <= v <= self.high * 1.001]
 
-        choices: tuple[tuple[float, ...], ...] = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9))
-        for leads in choices:
+        for leads in _LEADS:
             if len(inside(leads)) >= 3:
                 return inside(leads, 1 + (last - first) // 8)
         return Linear(self.low, self.high, self.start, self.stop, 3).ticks()

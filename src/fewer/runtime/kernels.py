@@ -40,7 +40,7 @@ def forms(packed: Packed, tier: str) -> tuple[str, ...]:
 def multiply(
     packed: Packed, x: Tensor, bias: Tensor | None = None, *, form: str | None = None, tier: str | None = None
 ) -> Tensor:
-    """y = x W^T + b with a chosen kernel.
+    """The product y = x W^T + b with a chosen kernel.
 
     int8 weights are multiplied by inputs that are rounded to int8 too, with one factor an input row (except in the
     form `torch`, which multiplies the scaled weights by the inputs as they are).
@@ -138,7 +138,7 @@ def skip_columns(
     *,
     tier: str | None = None,
 ) -> tuple[Tensor, int]:
-    """y = sum over the inputs with |x_j| norm_j > threshold of x_j W_:j, plus b; what is not a number stays in.
+    """Sum over the inputs with |x_j| norm_j > threshold of x_j W_:j, plus b; what is not a number stays.
 
     Args:
         weight_t: (in, out) float32 or bfloat16: the weight transposed.

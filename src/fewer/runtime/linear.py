@@ -46,7 +46,7 @@ class _Native(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """y = x W^T + b, as nn.Linear."""
+        """Compute x W^T + b, as nn.Linear."""
         ready = self._ready
         if ready is None or x.dtype is not ready.dtype:
             ready = self._prepare(x)

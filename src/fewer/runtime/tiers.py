@@ -7,6 +7,7 @@ Best first: `extension-avx512`, `extension-avx2`, `extension-portable`, `numba`,
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import os
 import re
@@ -30,11 +31,11 @@ _TORCH_LOOP, _OPENMP_LOOP = 1, 2
 def native() -> ModuleType | None:
     """The compiled extension with its threads set up, or None where it was not built."""
     try:
-        from fewer import _native
+        extension = importlib.import_module("fewer._native")
     except ImportError:
         return None
-    _native.runtime_threads(*_parallel_loop())
-    return _native
+    extension.runtime_threads(*_parallel_loop())
+    return extension
 
 
 @cache
@@ -61,8 +62,8 @@ def tier() -> str:
     if not wanted:
         return tiers()[0]
     if wanted not in tiers():
-        known = ", ".join(tiers())
-        raise FewerError(f"{VARIABLE}={wanted} is not a tier of this machine{nearest(wanted, tiers())}; it has: {known}")
+        hint, known = nearest(wanted, tiers()), ", ".join(tiers())
+        raise FewerError(f"{VARIABLE}={wanted} is not a tier of this machine{hint}; it has: {known}")
     return wanted
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array_api_compat import array_namespace, device
 
-from fewer.method import Paper, method
+from fewer.method import FewerError, Paper, method
 from fewer.score.combine import contrast, product, total
 from fewer.score.gradient import fisher, taylor_second
 from fewer.score.weights import magnitude
@@ -79,11 +79,12 @@ def gaprune(
     beta: float = 1.0,
     strength: float = 0.2,
     root: float = 0.5,
+    neighbourhood: int = 3,
 ) -> Array:
     """Fisher importance on the domain less that on general data, more where the two gradients agree.
 
     Formula: s = (|w| F_d - beta |w| F_g) clip(1 + strength a, 1 - strength, 1 + strength) + root sqrt(|w| + 1e-8),
-    a the mean over the 3 x 3 neighbours (zeros outside) of the product of the two gradients, each of norm 1.
+    a the mean over the neighbourhood (zeros outside) of the product of the two gradients, each of norm 1.
 
     Args:
         weight: (out, in).
@@ -94,9 +95,13 @@ def gaprune(
         beta: how much general importance counts against a weight.
         strength: how much alignment counts.
         root: weight of the term in sqrt(|w|).
+        neighbourhood: 3 averages alignment over 3 x 3 weights as the authors do; 1 does not.
 
     Returns:
         (out, in) scores of both signs.
+
+    Raises:
+        FewerError: another neighbourhood.
 
     >>> import numpy as np
     >>> one = np.ones((1, 1))
@@ -106,11 +111,14 @@ def gaprune(
     Reference: Tang and Yang 2025, section 3; compared with the authors' code, in which beta is 1, root 0.5 and the
     clip 0.8 to 1.2. They rank over all chosen layers: budget global.
     """
+    if neighbourhood not in (1, 3):
+        raise FewerError(f"neighbourhood of score 'gaprune' is {neighbourhood}; it may be 1 or 3")
     xp = array_namespace(weight, grad)
     # fisher carries a factor of one half that the paper leaves out.
     domain, general = (2.0 * fisher(weight, f, power=1.0) for f in (grad_sq, reference_grad_sq))
     objective = contrast(domain, general, weight=beta, scale="none")
-    aligned = _neighbourhood(product(_unit(grad), _unit(reference_grad)))
+    aligned = product(_unit(grad), _unit(reference_grad))
+    aligned = _neighbourhood(aligned) if neighbourhood == 3 else aligned
     factor = xp.clip(1.0 + strength * aligned, 1.0 - strength, 1.0 + strength)
     return total(product(objective, factor), xp.sqrt(xp.abs(weight) + 1e-8), weights=(1.0, root))
 

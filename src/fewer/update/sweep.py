@@ -71,7 +71,7 @@ def sweep(
     Reference: Frantar and Alistarh 2023, algorithm 1; compared with the authors' code on the same layers.
     """
     xp = array_namespace(weight, mask, input_gram)
-    rows, columns = weight.shape
+    columns = weight.shape[1]
     if input_gram.shape != (columns, columns):
         raise FewerError(f"Gram matrix of shape {tuple(input_gram.shape)} for a weight with {columns} inputs")
     work = xp.result_type(xp.float32, input_gram.dtype)

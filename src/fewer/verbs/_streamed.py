@@ -23,7 +23,7 @@ from fewer.verbs.result import LayerResult
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fewer.adapt import Layer, Opened
+    from fewer.adapt import Layer, Opened, Outline
     from fewer.adapt.data import Batches
     from fewer.adapt.stream import Stream
 
@@ -38,7 +38,7 @@ def run(source: str | Path, data: Any, recipe: Recipe, out: str | Path, progress
 
     outline = adapt.outline(source)
     plan = make_plan(outline, recipe)
-    reason = _needs_memory(plan, outline.blocks)
+    reason = _needs_memory(plan, outline)
     if reason:
         _check_memory(plan, reason)
         result = run_in_memory(adapt.open(source), data, recipe, inplace=True, progress=progress)
@@ -53,11 +53,14 @@ def run(source: str | Path, data: Any, recipe: Recipe, out: str | Path, progress
     return _stream(source, plan, batches, Path(out), start, progress)
 
 
-def _needs_memory(plan: Plan, blocks: tuple[Any, ...]) -> str:
+def _needs_memory(plan: Plan, outline: Outline) -> str:
     """Why a run cannot be streamed, or an empty string."""
     recipe = plan.recipe
-    if not blocks:
-        return "a model without blocks"
+    if outline.kind != "causal-lm" or not outline.blocks:
+        return f"a model of kind '{outline.kind}'"
+    outside = next((row.name for row in plan.rows if row.block is None), None)
+    if outside is not None:
+        return f"layer '{outside}', which lies outside the blocks,"
     if recipe.steps > 1:
         return f"steps = {recipe.steps}"
     if recipe.order == "at-once":
@@ -110,12 +113,16 @@ class _Tokens:
 def _stream(
     source: str | Path, plan: Plan, batches: Batches | None, out: Path, start: float, progress: Progress | None
 ) -> Pruned:
+    import torch
+
     from fewer import evidence
+    from fewer.adapt.data import batches as from_tensor
     from fewer.adapt.stream import Stream
 
     names = plan.evidence if batches is not None else ()
-    seen = "" if batches is None else batches.hash
-    key = hashlib.sha256(f"{plan.hash}:{seen}".encode()).hexdigest()
+    # Blocks are gone through in any case; without evidence to measure, two tokens are enough for that.
+    through = batches if batches is not None and names else from_tensor(torch.zeros(1, 2, dtype=torch.long))
+    key = hashlib.sha256(f"{plan.hash}:{through.hash}".encode()).hexdigest()
     stream = Stream(source, out, key=key)
     engine = Engine(plan, progress)
     recipe = plan.recipe
@@ -126,7 +133,12 @@ def _stream(
     engine.allot(layers, {}, None)
     emit(progress, StageStarted("pruning", len(stream.blocks)))
     visit = _journalled(engine, len(stream.blocks))
-    records = evidence.sequential(stream, batches, names, visit, layers=layers, progress=ticker(progress))
+    try:
+        records = evidence.sequential(stream, through, names, visit, layers=layers, progress=ticker(progress))
+    except FewerError:
+        # A fault in what the user gave does not mend itself: unlike a kill, it leaves nothing to go on from.
+        stream.discard()
+        raise
     result = _collect(engine, records, stream, batches, out)
     account = result.to_dict()
     stream.finish(extras=companions(plan, account), mark=result.mark())

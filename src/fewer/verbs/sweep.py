@@ -13,8 +13,9 @@ from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.method import FewerError
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe, parse_recipe
+from fewer.update.alps import solve_levels
 from fewer.verbs._engine import Engine, missing_data, ticker
-from fewer.verbs._solve import Job, working
+from fewer.verbs._solve import Solved, working
 from fewer.verbs.compare import compare
 from fewer.verbs.pruned import Pruned
 from fewer.verbs.result import Comparison
@@ -245,16 +246,11 @@ def _solve(
     homes = {name: {layer.name: layer for layer in target.candidates} for name, target in targets.items()}
     for layer in layers:
         stored, known = layer.read(), dict(store[layer.name])
-        worth = _Shared(layer.name, working(layer.name, stored), known)
-        for name, engine in engines.items():
-            clock = time.monotonic()
-            solved = engine.job.solve(
-                layer.name, stored, known, engine.counts[layer.name], worth=worth.scores(engine.job)
-            )
+        for name, (solved, seconds) in _solve_layer(layer.name, stored, known, engines).items():
             home = homes[name][layer.name]
             home.write(solved.weight)
-            engine.record(home, solved)
-            spent[name] += time.monotonic() - clock
+            engines[name].record(home, solved)
+            spent[name] += seconds
     return {
         name: Pruned(
             source=targets[name],
@@ -273,16 +269,40 @@ def _solve(
     }
 
 
-class _Shared:
-    """Scores of one layer, computed once for all levels that ask for the same ones."""
-
-    def __init__(self, layer: str, weight: Tensor, evidence: Mapping[str, Tensor]) -> None:
-        self._layer, self._weight, self._evidence = layer, weight, evidence
-        self._found: dict[str, Tensor] = {}
-
-    def scores(self, job: Job) -> Tensor:
-        """The scores by the method of this job."""
+def _solve_layer(
+    name: str, stored: Tensor, known: Mapping[str, Tensor], engines: Mapping[str, Engine]
+) -> dict[str, tuple[Solved, float]]:
+    """All levels of one layer, and what each of them took: scores and factorisations are shared where they can be."""
+    weight = working(name, stored)
+    scores: dict[str, Tensor] = {}
+    found: dict[str, tuple[Solved, float]] = {}
+    for chain in _chains(engines):
+        clock = time.monotonic()
+        job = engines[chain[0]].job
         key = json.dumps([job.recipe.score, job.recipe.score_options, job.recipe.seed], sort_keys=True, default=str)
-        if key not in self._found:
-            self._found[key] = job.scores(self._layer, self._weight, self._evidence)
-        return self._found[key]
+        if key not in scores:
+            scores[key] = job.scores(name, weight, known)
+        if len(chain) > 1:
+            rules = [engines[level].job.rule(stored, engines[level].counts[name]) for level in chain]
+            made = solve_levels(weight, known["input_gram"], rules, **job.recipe.update_options)
+            solved = [
+                engines[level].job.finish(name, stored, weight, scores[key], one, known)
+                for level, one in zip(chain, made, strict=True)
+            ]
+        else:
+            count = engines[chain[0]].counts[name]
+            solved = [job.solve(name, stored, known, count, worth=scores[key])]
+        seconds = (time.monotonic() - clock) / len(chain)
+        found.update({level: (one, seconds) for level, one in zip(chain, solved, strict=True)})
+    return found
+
+
+def _chains(engines: Mapping[str, Engine]) -> list[list[str]]:
+    """Levels that one warm-started solve serves, largest share first; every other level alone."""
+    groups: dict[str, list[str]] = {}
+    for name, engine in engines.items():
+        recipe = engine.recipe
+        shared = recipe.update == "alps" and recipe.choose == "update"
+        key = f"{recipe.budget} {recipe.unit} {engine.job.pattern.keep is None}" if shared else f"alone {name}"
+        groups.setdefault(key, []).append(name)
+    return [sorted(group, key=lambda level: -engines[level].recipe.mean_keep()) for group in groups.values()]

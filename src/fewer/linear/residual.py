@@ -1,0 +1,114 @@
+"""The path on compressed sparse columns: coordinate descent on residuals over prioritised working sets.
+
+Same coroutine protocol, guesses, runs and certificates as the Gram regime; the inner solver touches stored entries only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.linear import kernels, trace
+from fewer.linear.matrix import Sparse
+from fewer.linear.terms import Certificate
+
+__all__ = ["follow_sparse"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+class _Residual:
+    """The residual that goes with the state's coefficients, and what the kernel needs of the matrix."""
+
+    def __init__(self, ready: trace.Ready) -> None:
+        job, matrix = ready.job, ready.matrix
+        assert isinstance(matrix, Sparse)
+        s = job.weights
+        uniform = bool(np.all(s == s[0]))
+        self.matrix = matrix
+        self.weighted = matrix.data if uniform else matrix.data * s[matrix.rows]
+        self.norms = matrix.squares(s) - ready.means * ready.means * s.sum()
+        self.norms[self.norms <= 1e-13 * ready.means * ready.means * s.sum()] = 0.0
+        self.r, self.shift = ready.y.copy(), 0.0
+
+    def columns(self, ready: trace.Ready, work: Index) -> kernels.Columns:
+        take = lambda a: np.ascontiguousarray(a[work])  # noqa: E731
+        return kernels.Columns(work, take(ready.means), take(ready.mass), take(self.norms))
+
+
+def follow_sparse(ready: trace.Ready) -> trace.Steps:
+    """The path in the residual regime."""
+    job, terms, p = ready.job, ready.terms, len(ready.c)
+    lams, stones = trace._stops(ready)
+    log = trace._Log(ready, "sparse residual")
+    held = _Residual(ready)
+    s = job.weights
+    top = max(ready.lam_max, float(lams[0]) if len(lams) else 1.0)
+    state = trace._State(np.zeros(p), np.zeros(p), np.inf, np.inf, [(top, ready.g0)])
+    paid = np.isfinite(terms.l1) & (terms.l1 > 0)
+    block, i, inner, missing = 4, 0, 0.3, np.empty(0, np.int64)
+    while i < len(lams):
+        stop = min(len(lams), i + block) if i >= stones else min(stones, i + 2)
+        run = lams[i : stop - 1] if stop - i > 1 and lams[stop - 1] == 0 else lams[i:stop]
+        work = trace._working(ready, state, float(max(run[-1], 1e-300)), missing, paid)
+        goal = ready.enough if i >= stones else max(ready.enough, 1e-2 * ready.null)
+        local = trace._contiguous(terms.take(work))
+        start, start_shift = held.r.copy(), held.shift
+        B, R, shifts, stats = kernels.csc_path(
+            held.matrix, held.weighted, s, ready.y, held.columns(ready, work), local, state.warm(work),
+            start, start_shift, run, inner * goal, job.most,
+        )  # fmt: skip
+        true = R + shifts[:, None]
+        V = np.ascontiguousarray((true * s).T)
+        pulls = (yield V) - np.outer(ready.means, V.sum(axis=0))
+        found = []
+        for t, lam in enumerate(run):
+            ry = float(V[:, t] @ ready.y)
+            rr = float(V[:, t] @ true[t])
+            found.append(trace._certificate(ready, work, B[t], pulls[:, t], float(lam), rr, ry))
+        good = 0
+        while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
+            good += 1
+        if good < len(run):
+            missing, found_any = _lost(ready, run, pulls, B, work, missing, good, paid)
+            if not found_any:
+                inner *= 0.1
+                if inner < 1e-8:
+                    good, inner = good + 1, 0.3  # as good as arithmetic allows: kept, and flagged by its gap
+            else:
+                block = max(2, block // 2) if good * 2 < len(run) else block
+        else:
+            missing, inner, block = np.empty(0, np.int64), max(inner, 0.1), min(8, 2 * block)
+        _keep(log, work, B, found, stats, V, run, pulls, state, good, max(0, stones - i))
+        at = min(good, len(run) - 1)
+        state.stand(work, B, run, at)
+        held.r, held.shift = R[at], float(shifts[at])
+        i += good
+    return log.path()
+
+
+def _lost(
+    ready: trace.Ready, run: Vector, pulls: Vector, B: Vector, work: Index, missing: Index, good: int,
+    paid: NDArray[np.bool_],
+) -> tuple[Index, bool]:  # fmt: skip
+    """Columns that broke their threshold at the first solution that failed or after it."""
+    late = np.abs(pulls[:, good:]).max(axis=1) if good + 3 < len(run) else np.abs(pulls[:, good])
+    late[work] = 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        short = np.where(paid, late / (run[good] * ready.terms.l1), np.where(late > 0, np.inf, 0.0) * (ready.terms.l1 == 0))
+    lost = trace._choose(short, 1.0, max(64, int(np.count_nonzero(B[good]))))
+    return np.union1d(missing, lost).astype(np.int64), len(lost) > 0
+
+
+def _keep(
+    log: trace._Log, work: Index, B: Vector, found: list[Certificate], stats: Vector, V: Vector, run: Vector,
+    pulls: Vector, state: trace._State, good: int, stones: int,
+) -> None:  # fmt: skip
+    """Write down what was accepted."""
+    for t in range(good):
+        if t >= stones:
+            dual = V[:, t] * found[t].scale if log.ready.job.keep_duals else None
+            log.accept(work, B[t], found[t], stats[t, 1], dual)
+        state.seen.append((float(run[t]), pulls[:, t]))
+    del state.seen[:-2]

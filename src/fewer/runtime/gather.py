@@ -1,0 +1,132 @@
+"""Watch what enters linear layers: samples of inputs for the cuts, and whole calls of blocks to compare outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewer.method import FewerError
+
+__all__ = ["BlockCalls", "Sample", "block_calls", "run", "sample_inputs", "swapped"]
+
+#: Observed inputs of one layer, at most.
+MOST = 1 << 20
+
+
+@dataclass(slots=True)
+class Sample:
+    """Rows of inputs seen by one layer, thinned evenly when they become too many."""
+
+    rows: list[Tensor] = field(default_factory=list)
+    every: int = 1
+    seen: int = 0
+
+    def add(self, x: Tensor) -> None:
+        """Take every n-th row of a call's inputs."""
+        flat = x.detach().reshape(-1, x.shape[-1])
+        start = -self.seen % self.every
+        self.seen += flat.shape[0]
+        self.rows.append(flat[start :: self.every].to(torch.float32).clone())
+        if sum(part.numel() for part in self.rows) > MOST:
+            self.rows = [torch.cat(self.rows)[::2]]
+            self.every *= 2
+
+    def values(self, name: str) -> Tensor:
+        """(samples, in) inputs.
+
+        Raises:
+            FewerError: the layer was never reached, or saw something that is not finite.
+        """
+        if not self.rows or not self.seen:
+            raise FewerError(f"layer '{name}' was not reached by the data: leave it out with `skip`")
+        found = torch.cat(self.rows)
+        if not bool(torch.isfinite(found).all()):
+            raise FewerError(f"inputs of layer '{name}' are not all finite on this data")
+        return found
+
+
+def run(model: nn.Module, batch: Any) -> Any:
+    """Call a model with one batch: a mapping of named tensors, or a tensor."""
+    with torch.no_grad():
+        return model(**batch) if isinstance(batch, Mapping) else model(batch)
+
+
+def sample_inputs(model: nn.Module, data: Iterable[Any], layers: Mapping[str, nn.Module]) -> dict[str, Sample]:
+    """Run the data through the model and sample what enters each of the layers."""
+    found = {name: Sample() for name in layers}
+
+    def watch(sample: Sample) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        return lambda module, args: sample.add(args[0])
+
+    handles = [layer.register_forward_pre_hook(watch(found[name])) for name, layer in layers.items()]
+    try:
+        for batch in data:
+            run(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+@dataclass(slots=True)
+class BlockCalls:
+    """Calls of one block with the outputs that it gave, and how far other outputs are from them."""
+
+    module: nn.Module
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+    def error(self) -> float:
+        """Norm of the change of the outputs of the last quarter of the tokens, mean over features, as TEAL takes it."""
+        total = 0.0
+        with torch.no_grad():
+            for (args, kwargs), wanted in zip(self.calls, self.outputs, strict=True):
+                change = (_hidden(self.module(*args, **kwargs)) - wanted).to(torch.float32)
+                tokens = change.shape[-2] if change.ndim > 2 else change.shape[0]
+                late = change.narrow(-2, tokens - max(tokens // 4, 1), max(tokens // 4, 1))
+                total += float(late.norm(dim=-2).mean())
+        return total
+
+
+def block_calls(model: nn.Module, data: Iterable[Any], block: nn.Module) -> BlockCalls:
+    """Record the calls of a block and their outputs."""
+    found = BlockCalls(block)
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        found.calls.append((args, {k: v for k, v in kwargs.items() if k not in ("past_key_values", "use_cache")}))
+        found.outputs.append(_hidden(output).detach().clone())
+
+    handle = block.register_forward_hook(note, with_kwargs=True)
+    try:
+        for batch in data:
+            run(model, batch)
+    finally:
+        handle.remove()
+    return found
+
+
+@contextmanager
+def swapped(layers: Mapping[str, nn.Module], masks: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """For a while, let each layer see its inputs through a mask."""
+
+    def through(mask: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        return lambda module, args: (torch.where(mask(args[0]), args[0], torch.zeros_like(args[0])), *args[1:])
+
+    handles = [layers[name].register_forward_pre_hook(through(mask)) for name, mask in masks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hidden(output: Any) -> Tensor:
+    found = output[0] if isinstance(output, tuple) else output
+    if not isinstance(found, Tensor):
+        raise FewerError(f"a block returned {type(found).__name__}, not a tensor: greedy budgets need tensors")
+    return found

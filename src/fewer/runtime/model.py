@@ -1,0 +1,114 @@
+"""Put packed layers into a model, save it and load it again."""
+
+from __future__ import annotations
+
+import copy as copying
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import torch
+from torch import nn
+
+from fewer.method import FewerError
+from fewer.runtime.format import BLOCK_HEIGHT, DTYPES, Packed, pack_weight
+from fewer.runtime.linear import GemvLinear, PackedLinear, Prefill
+
+__all__ = ["linear_layers", "pack", "replace"]
+
+#: A block may hold this many zeros for one kept weight before single weights are packed instead.
+_SPARE = 1.02
+
+
+def pack(
+    model: nn.Module,
+    *,
+    min_sparsity: float = 0.3,
+    dtype: torch.dtype | None = None,
+    prefill: Prefill = "keep",
+    below: Literal["gemv", "leave"] = "gemv",
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    copy: bool = False,
+) -> nn.Module:
+    """Replace the linear layers of a model by packed ones.
+
+    Weights that are zero in whole 16x1 (fp32) or 32x1 (bf16) blocks are packed as blocks, all others one by one.
+
+    Args:
+        model: any torch module on the CPU; `model.generate` of transformers keeps working.
+        min_sparsity: layers with a smaller share of zeros are not packed.
+        dtype: stored type; None keeps the weight's, `torch.int8` quantises weights (and inputs, at small batches).
+        prefill: see `PackedLinear`.
+        below: what to do with layers that are not sparse enough: give them the own dense kernel, or leave them.
+        only: names of the layers to pack, with shell wildcards; empty for all.
+        skip: names to leave out.
+        copy: work on a copy; otherwise the model itself is changed.
+
+    Returns:
+        The model that was changed.
+
+    Raises:
+        FewerError: nothing to pack, or an option that does not exist.
+
+    >>> weight = torch.eye(64)
+    >>> model = nn.Sequential(nn.Linear(64, 64))
+    >>> _ = model[0].weight.data.copy_(weight)
+    >>> type(pack(model)[0]).__name__
+    'PackedLinear'
+    """
+    if not 0 <= min_sparsity <= 1 or below not in ("gemv", "leave"):
+        raise FewerError(f"min_sparsity must be in [0, 1] and below 'gemv' or 'leave', not {min_sparsity}, '{below}'")
+    if dtype is not None and dtype not in DTYPES:
+        raise FewerError(f"packed weights are float32, bfloat16 or int8, not {dtype}")
+    if copy:
+        model = copying.deepcopy(model)
+
+    def change(layer: nn.Linear) -> nn.Module:
+        weight = layer.weight.detach()
+        if weight.numel() and 1 - torch.count_nonzero(weight).item() / weight.numel() >= min_sparsity:
+            packed = _packed(weight, dtype)
+            return PackedLinear(packed, layer.bias, prefill=prefill, dtype=weight.dtype)
+        fits = below == "gemv" and weight.dtype in (torch.float32, torch.bfloat16)
+        return GemvLinear(weight, layer.bias) if fits else layer
+
+    if replace(model, change, only=only, skip=skip) == 0:
+        raise FewerError("no linear layer of the model was chosen: check `only`, `skip` and the model")
+    return model
+
+
+def replace(
+    model: nn.Module, change: Callable[[nn.Linear], nn.Module], *, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> int:
+    """Give every chosen linear layer to `change` and put what it returns in its place; returns how many."""
+    made: dict[int, nn.Module] = {}
+    count = 0
+    for parent, child, name, layer in list(linear_layers(model)):
+        wanted = not only or any(fnmatchcase(name, pattern) for pattern in only)
+        if not wanted or any(fnmatchcase(name, pattern) for pattern in skip):
+            continue
+        if id(layer) not in made:
+            made[id(layer)] = change(layer).train(layer.training)
+        setattr(parent, child, made[id(layer)])
+        count += 1
+    return count
+
+
+def linear_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Linear]]:
+    """Parent, name in the parent, full name and layer, for every plain linear layer inside of a model."""
+    for path, parent in model.named_modules(remove_duplicate=False):
+        for child, layer in parent.named_children():
+            if type(layer) is nn.Linear:
+                yield parent, child, f"{path}.{child}" if path else child, layer
+
+
+def _packed(weight: torch.Tensor, dtype: torch.dtype | None) -> Packed:
+    stored = dtype or (weight.dtype if weight.dtype in DTYPES else torch.float32)
+    height = BLOCK_HEIGHT.get(stored)
+    if height is not None and weight.shape[0] % height == 0:
+        rows, cols = weight.shape
+        blocks = (weight != 0).reshape(rows // height, height, cols)
+        full = int(blocks.any(dim=1).sum()) * height
+        if full and full <= _SPARE * int(blocks.sum()):
+            return pack_weight(weight, dtype=stored, height=height)
+    return pack_weight(weight, dtype=stored)
