@@ -415,23 +415,22 @@ PyObject *fewer_glm_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs
             const double b0_now = m.b0;
             memcpy(b_now, m.b, p * d), memcpy(eta_now, m.eta, n * d);
             if (have && m.lam < lam_at && lam_at < lam_old) {
-                /* Carry the last two on in a straight line where that lowers the objective and no sign changes. */
+                /* Carry the last two on in a straight line, signs kept, where that lowers the objective. */
                 const double ratio = (m.lam - lam_at) / (lam_at - lam_old);
                 const double here = evaluate(&m, m.eta, m.slope, m.bend) + price(&m, m.b);
-                int flips = 0;
-                for (int64_t j = 0; j < m.p; j++)
-                    if (b_now[j] != 0) {
-                        double z = b_now[j] + ratio * (b_now[j] - b_old[j]);
-                        flips += z * b_now[j] < 0;
-                        if (m.low)
-                            flips += z < m.low[j] || z > m.high[j];
-                        m.b[j] = z;
-                    } else
-                        flips += b_old[j] != 0;
                 m.b0 = b0_now + ratio * (b0_now - b0_old);
                 for (int64_t r = 0; r < m.n; r++)
                     m.eta[r] = eta_now[r] + ratio * (eta_now[r] - eta_old[r]);
-                if (flips || !(evaluate(&m, m.eta, m.slope, m.bend) + price(&m, m.b) < here)) {
+                for (int64_t j = 0; j < m.p; j++) {
+                    const double line = b_now[j] + ratio * (b_now[j] - b_old[j]);
+                    double z = b_now[j] == 0 || line * b_now[j] < 0 ? 0 : line;
+                    if (m.low)
+                        z = z < m.low[j] ? m.low[j] : (z > m.high[j] ? m.high[j] : z);
+                    if (z != line)
+                        fewer_axpy(z - line, m.X + j * m.n, m.eta, m.n);
+                    m.b[j] = z;
+                }
+                if (!(evaluate(&m, m.eta, m.slope, m.bend) + price(&m, m.b) < here)) {
                     memcpy(m.b, b_now, p * d), memcpy(m.eta, eta_now, n * d);
                     m.b0 = b0_now;
                 }

@@ -1,5 +1,7 @@
 """Schedules: end points, monotone, values by hand."""
 
+from itertools import pairwise
+
 import pytest
 
 from fewer.budget import constant, cosine, cubic, linear
@@ -10,7 +12,7 @@ from fewer.method import FewerError, catalogue
 def test_every_schedule_ends_where_it_should_and_never_grows(entry):
     values = [entry.target(i / 20, start=1.0, end=0.3) for i in range(21)]
     assert values[-1] == pytest.approx(0.3)
-    assert all(a >= b - 1e-12 for a, b in zip(values, values[1:], strict=False))
+    assert all(a >= b - 1e-12 for a, b in pairwise(values))
 
 
 @pytest.mark.parametrize("schedule", [linear, cosine, cubic])

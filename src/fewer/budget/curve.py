@@ -78,15 +78,16 @@ def balanced(
     /,
     *,
     eps: float = 0.01,
-    steps: int = 200,
+    steps: int = 100,
     rate: float = 0.5,
 ) -> dict[str, int]:
     """The least mean loss such that no slice of the data loses more than `eps` above the mean.
 
     Formula: min over k of mean_g L_g(k), L_g = sum_l loss_gl, subject to L_g - mean L <= eps. The multipliers climb,
-    lambda_g <- max(0, lambda_g + rate (L_g - mean L - eps) / scale), for this eps and for the strictest, and for given multipliers the split is
-    that of `sensitivity` on the weighted sum of the slices' curves. Of the splits visited, their running means and
-    the line from the fairest to the unconstrained one, the best that meets the constraints wins.
+    lambda_g <- max(0, lambda_g + rate (L_g - mean L - eps) / scale), for this eps and for the strictest; the split
+    for given multipliers is that of `sensitivity` on the weighted sum of the slices' curves. Of the splits visited,
+    their running means and the line from the fairest to the unconstrained one, the best that meets the constraints
+    wins.
 
     Args:
         shapes: grid of units of every layer.
@@ -133,9 +134,10 @@ def balanced(
         low, high = (middle, high) if tried[-1][0] <= eps else (low, middle)
     fair = [(mean, counts) for worst, mean, counts in tried if worst <= eps + 1e-12]
     if not fair:
+        nearest = min(worst for worst, _, _ in tried)
         raise FewerError(
             f"no split at keep {keep:g} keeps every slice within {eps:g} of the mean loss; "
-            f"the nearest has one {min(tried)[0]:.4g} above it; raise eps or keep"
+            f"the nearest has one {nearest:.4g} above it; raise eps or keep"
         )
     return min(fair, key=lambda found: found[0])[1]
 

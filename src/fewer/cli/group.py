@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "eval": "fewer.cli.evaluate",
     "compare": "fewer.cli.compare",
     "run": "fewer.cli.run",
+    "select": "fewer.cli.select",
     "methods": "fewer.cli.methods",
 }
 

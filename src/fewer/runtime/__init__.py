@@ -11,7 +11,7 @@ from fewer.runtime.inputs import InputSparse, TopKLinear, keep_for_tolerance, sp
 from fewer.runtime.linear import ActivationSparseLinear, GemvLinear, PackedLinear
 from fewer.runtime.model import pack
 from fewer.runtime.store import load, save
-from fewer.runtime.tiers import tier, tiers
+from fewer.runtime.dispatch import tier, tiers
 
 __all__ = [
     "ActivationSparseLinear", "GemvLinear", "InputSparse", "Packed", "PackedLinear", "TopKLinear",

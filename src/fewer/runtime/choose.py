@@ -22,7 +22,7 @@ def rule(packed: Packed, tier: str) -> Rule:
 
     Args:
         packed: the weight.
-        tier: as `tiers.tier()` names it.
+        tier: as `dispatch.tier()` names it.
 
     Returns:
         Pairs by growing batch; empty where torch is as good throughout.

@@ -15,7 +15,7 @@ from fewer.method import FewerError
 __all__ = ["BlockCalls", "Sample", "block_calls", "run", "sample_inputs", "swapped"]
 
 #: Observed inputs of one layer, at most.
-MOST = 1 << 20
+MOST = 1 << 18
 
 
 @dataclass(slots=True)

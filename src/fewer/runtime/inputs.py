@@ -127,7 +127,8 @@ class _Worth:
             generator = torch.Generator().manual_seed(seed + inputs.shape[1])
             self.order = torch.randperm(inputs.shape[1], generator=generator)
         self.inputs = inputs
-        self.values = inputs.abs() if self.norms is None else find("input-score", "wina").target(inputs, self.norms)
+        values = inputs.abs() if self.norms is None else find("input-score", "wina").target(inputs, self.norms)
+        self.sorted = values.reshape(-1).sort().values
 
     def factors(self, keep: float) -> Tensor | None:
         """Factors at a share kept; for `random` huge for the chosen inputs and zero for the others."""
@@ -137,8 +138,9 @@ class _Worth:
         return torch.where(self.order < count, _LARGE, 0.0)
 
     def cut(self, keep: float) -> float:
-        """Threshold at a share kept."""
-        return 0.0 if self.order is not None else cut(self.values, keep)
+        """Threshold at a share kept: `score.inputs.cut` of values that were sorted once."""
+        dropped = math.ceil((1 - keep) * len(self.sorted) - 1e-9)
+        return float(self.sorted[dropped - 1]) if dropped and self.order is None else 0.0
 
     def mask(self, x: Tensor, keep: float, threshold: float) -> Tensor:
         factors = self.factors(keep)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewer.method import FewerError
-from fewer.runtime import tiers
+from fewer.runtime import dispatch
 from fewer.runtime.format import DTYPES, Packed, row_sums, to_bits, unpack_weight
 
 __all__ = ["FORMS", "Product", "forms", "multiply", "product", "skip_columns", "unpack_rows"]
@@ -50,7 +50,7 @@ def multiply(
         x: (batch, in) float32 or bfloat16.
         bias: (out,) or None.
         form: one of `forms(packed, tier)`; None takes the first.
-        tier: None takes `tiers.tier()`.
+        tier: None takes `dispatch.tier()`.
 
     Returns:
         (batch, out) in the type of x.
@@ -58,7 +58,7 @@ def multiply(
     Raises:
         FewerError: a form that the tier does not have, or inputs of another shape or type.
     """
-    tier = tier or tiers.tier()
+    tier = tier or dispatch.tier()
     offered = forms(packed, tier)
     form = form or offered[0]
     if form not in offered:
@@ -104,7 +104,7 @@ def _native_product(
     tier: str,
     x_dtype: torch.dtype,
 ) -> Product:
-    extension, number = tiers.native(), tiers.level(tier)
+    extension, number = dispatch.native(), dispatch.level(tier)
     if extension is None or number is None:
         raise FewerError(f"tier {tier} has no compiled kernels")
     wide = None if bias is None else bias.detach().to(torch.float32).contiguous()
@@ -146,7 +146,7 @@ def skip_columns(
         threshold: inputs worth this or less are skipped.
         norms: (in,) float32 factors, or None for ones.
         bias: (out,) or None.
-        tier: None takes `tiers.tier()`.
+        tier: None takes `dispatch.tier()`.
 
     Returns:
         (out,) in the type of x, and how many inputs stayed.
@@ -154,7 +154,7 @@ def skip_columns(
     Raises:
         FewerError: shapes or types that do not fit.
     """
-    call = columns_product(weight_t, threshold, norms, bias, tier=tier or tiers.tier(), x_dtype=x.dtype)
+    call = columns_product(weight_t, threshold, norms, bias, tier=tier or dispatch.tier(), x_dtype=x.dtype)
     if x.shape != weight_t.shape[:1]:
         raise FewerError(f"inputs have shape {tuple(x.shape)}, expected ({weight_t.shape[0]},)")
     y = x.new_empty(weight_t.shape[1])
@@ -177,8 +177,8 @@ def columns_product(
         raise FewerError(f"column norms have shape {tuple(norms.shape)}, expected ({weight_t.shape[0]},)")
     weight_t = weight_t.detach().contiguous()
     wide = None if norms is None else norms.detach().to(torch.float32).contiguous()
-    number = tiers.level(tier)
-    extension = tiers.native()
+    number = dispatch.level(tier)
+    extension = dispatch.native()
     if extension is not None and number is not None:
         limit = torch.tensor([threshold], dtype=torch.float32)
         added = None if bias is None else bias.detach().to(torch.float32).contiguous()
@@ -208,7 +208,7 @@ class _Columns:
 
 def unpack_rows(packed: Packed, first: int, last: int, out: Tensor) -> None:
     """Dense stored values of rows first to last into contiguous `out`; multiples of the block height."""
-    extension = tiers.native()
+    extension = dispatch.native()
     if extension is None:
         height, words = packed.height, packed.mask[first // packed.height : last // packed.height]
         start, stop = (int(packed.offsets[r // height]) * height for r in (first, last))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewer.method import FewerError
-from fewer.runtime import tiers
+from fewer.runtime import dispatch
 from fewer.runtime.choose import Rule, dense_rule, rule
 from fewer.runtime.format import Packed, check, unpack_weight
 from fewer.runtime.kernels import Product, columns_product, dense_product, product, unpack_rows
@@ -73,7 +73,7 @@ class _Native(nn.Module):
         by_batch: list[Product | None] = [None]
         if x.dtype in (torch.float32, torch.bfloat16) and self._device().type == "cpu":
             made: dict[str, Product] = {}
-            for most, form in self._rule(tiers.tier()):
+            for most, form in self._rule(dispatch.tier()):
                 if form not in made:
                     made[form] = self._product(form, x.dtype)
                 by_batch += [made[form]] * (most + 1 - len(by_batch))
@@ -187,8 +187,8 @@ class PackedLinear(_Native):
 
     def _product(self, form: str, dtype: torch.dtype) -> Product:
         if form == "dense" and dtype == self.values.dtype == self.dtype:
-            return dense_product(self._keep(), self.bias, tier=tiers.tier(), x_dtype=dtype)
-        return product(self.packed, self.bias, form=form, tier=tiers.tier(), x_dtype=dtype)
+            return dense_product(self._keep(), self.bias, tier=dispatch.tier(), x_dtype=dtype)
+        return product(self.packed, self.bias, form=form, tier=dispatch.tier(), x_dtype=dtype)
 
     def _keep(self) -> Tensor:
         if self._dense is None:
@@ -196,7 +196,7 @@ class PackedLinear(_Native):
         return self._dense
 
     def _by_torch(self, x: Tensor) -> Tensor:
-        if self.prefill == "keep" or self._device().type != "cpu" or tiers.tier() == "dense":
+        if self.prefill == "keep" or self._device().type != "cpu" or dispatch.tier() == "dense":
             return functional.linear(x, self._keep(), self.bias)
         packed, height = self.packed, self.height
         row = packed.cols * self.values.element_size() or 1
@@ -239,7 +239,7 @@ class GemvLinear(_Native):
         return dense_rule(self.weight.dtype, tier)
 
     def _product(self, form: str, dtype: torch.dtype) -> Product:
-        return dense_product(self.weight, self.bias, tier=tiers.tier(), x_dtype=dtype)
+        return dense_product(self.weight, self.bias, tier=dispatch.tier(), x_dtype=dtype)
 
     def _by_torch(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)
@@ -305,7 +305,7 @@ class ActivationSparseLinear(_Native):
 
     def _product(self, form: str, dtype: torch.dtype) -> Product:
         return columns_product(
-            self.weight_t, float(self.threshold), self.norms, self.bias, tier=tiers.tier(), x_dtype=dtype
+            self.weight_t, float(self.threshold), self.norms, self.bias, tier=dispatch.tier(), x_dtype=dtype
         )
 
     def _by_torch(self, x: Tensor) -> Tensor:

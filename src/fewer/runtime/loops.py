@@ -26,7 +26,7 @@ def _choose(x: Any, norms: Any, threshold: Any, active: Any) -> int:
 
 @_jit  # type: ignore[untyped-decorator, unused-ignore]
 def columns_f32(weight: Any, x: Any, norms: Any, threshold: Any, y: Any) -> Any:
-    """Add W x to y over the inputs whose |x_j| * norm_j exceeds the threshold; weight is (in, out). Returns how many."""
+    """Add W x to y over the inputs with |x_j| * norm_j > threshold; weight is (in, out). Returns how many."""
     active = np.empty(x.shape[0], np.int64)
     count = _choose(x, norms, threshold, active)
     bulk = count // _GROUP * _GROUP
@@ -82,7 +82,7 @@ def _wide(bits: Any) -> Any:
 
 @_jit  # type: ignore[untyped-decorator, unused-ignore]
 def index_rows(values: Any, columns: Any, offsets: Any, x: Any, y: Any) -> None:
-    """Set y[r] = sum over the kept places k of row r of values[k] * x[columns[k]]; x is (in, batch), y is (out, batch)."""
+    """Set y[r] = sum over the kept k of row r of values[k] * x[columns[k]]; x is (in, batch), y (out, batch)."""
     batch = x.shape[1]
     if batch == 1:
         flat = x[:, 0]

@@ -26,6 +26,7 @@ class Basis:
     scale: Array
     values: Array
     vectors: Array
+    alive: Mask
     damping: float
 
     def inverse(self, rho: float) -> Array:
@@ -62,16 +63,13 @@ def basis(gram: Array, damping: float) -> Basis:
     matrix = made.matrix
     if matrix.shape[0] == 0:
         empty = xp.linalg.diagonal(matrix)
-        return Basis(matrix, empty, empty, matrix, 0.0)
-    # An input that never fires counts as faintly as the damping lets it, so that its weights go first.
-    faint = made.damping or 1e-6 * float(xp.mean(xp.linalg.diagonal(matrix)))
-    diagonal = xp.where(made.alive, xp.linalg.diagonal(matrix), xp.full_like(made.alive, faint, dtype=matrix.dtype))
+        return Basis(matrix, empty, empty, matrix, made.alive, 0.0)
     eye = xp.eye(matrix.shape[0], dtype=matrix.dtype, device=device(matrix))
-    scale = xp.sqrt(diagonal)
+    scale = xp.sqrt(xp.linalg.diagonal(matrix))
     matrix = matrix / scale[None, :] / scale[:, None]
     matrix = matrix * (1 - eye) + eye
     values, vectors = xp.linalg.eigh(matrix)
-    found = Basis(matrix, scale, xp.where(values > 0, values, xp.zeros_like(values)), vectors, made.damping)
+    found = Basis(matrix, scale, xp.where(values > 0, values, xp.zeros_like(values)), vectors, made.alive, made.damping)
     _last[:] = [(key, found)]
     return found
 
@@ -95,7 +93,8 @@ def scaled(weight: Array, gram: Array, damping: float) -> Scaled:
     if gram.shape != (weight.shape[1], weight.shape[1]):
         raise FewerError(f"Gram matrix of shape {tuple(gram.shape)} for a weight with {weight.shape[1]} inputs")
     found = basis(gram, damping)
-    dense = xp.astype(weight, found.matrix.dtype) * found.scale[None, :]
+    # A weight on an input that never fires is worth nothing, whatever its size.
+    dense = xp.astype(weight, found.matrix.dtype) * (found.scale * xp.astype(found.alive, found.scale.dtype))[None, :]
     if not bool(xp.all(xp.isfinite(dense))):
         raise FewerError("the weight holds a number that is not finite")
     return Scaled(found, dense, dense @ found.matrix)

@@ -110,7 +110,7 @@ def _thinned(rule: Rule, values: Array, progress: float) -> Mask:
     if late == 0:
         return final
     doomed = xp.where(final, xp.full_like(scores, -1.0), scores)
-    return final | top(doomed, late)
+    return final | xp.reshape(top(xp.reshape(doomed, (-1,)), late), doomed.shape)
 
 
 def _identity_like(xp: object, matrix: Array) -> Array:

@@ -25,6 +25,8 @@ _PAPER = Paper(
 
 #: Iterations between two growths of the penalty.
 _PERIOD = 3
+#: Fewer rows than this share of the columns: two thin products in the eigenbasis cost less than a new inverse.
+_THIN = 1 / _PERIOD
 #: The support has settled when less than this share of it changed over one period.
 _SETTLED = 3e-3
 #: Relative residual at which the refit stops.
@@ -180,8 +182,7 @@ def _find_support(problem: Scaled, rule: Rule, state: _State, growth: float, ste
     rows, columns = problem.dense.shape
     if rows == 0 or columns == 0:
         return
-    # With few rows, two thin products in the eigenbasis cost less than a new inverse for every penalty.
-    thin = _PERIOD * rows < columns
+    thin = rows < _THIN * columns
     settled = _SETTLED * max(1, rule.count)
     before = xp.astype(state.mask, problem.dense.dtype)
     moved, now = state.sparse, before
@@ -214,7 +215,7 @@ def _finish(weight: Array, problem: Scaled, mask: Mask, start: Array, refit: int
     base = problem.basis
     rows, used = conjugate_gradient(base.matrix, problem.target, mask, start, refit, _TOLERANCE)
     solved = xp.astype(rows / base.scale[None, :], weight.dtype)
-    full = xp.all(mask, axis=1)[:, None]
-    final = xp.where(full, weight, xp.where(mask, solved, xp.zeros_like(weight)))
+    untouched = xp.all(mask, axis=1)[:, None] | ~base.alive[None, :]
+    final = xp.where(mask & untouched, weight, xp.where(mask, solved, xp.zeros_like(weight)))
     notes: dict[str, float | str] = {"iterations": float(steps), "refit": float(used), "error": problem.error(rows)}
     return Updated(final, mask, notes)

@@ -43,8 +43,8 @@ def entropic_wasserstein(
     Formula: alternate (1) the transport plan P between the responses x_i w and x_j w0, cost (x_i w - x_j w0)^2,
     uniform margins, entropy weight smoothing * mean cost, by Sinkhorn; (2) with targets t_i = n sum_j P_ij x_j w0,
     the least-squares fit of t by w on its support, pulled to w0 by damping * mean(diag X^T X / n). With a `rule`, the
-    support is chosen anew in each round after a gradient step (iterative hard thresholding). smoothing -> 0 gives
-    P = I / n where no two responses are nearer to each other than to their own: plain least squares.
+    support is chosen anew in each round after a gradient step (iterative hard thresholding). smoothing -> 0
+    matches the two sets of responses in sorted order.
 
     Args:
         weight: (out, in).

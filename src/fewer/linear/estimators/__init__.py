@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from fewer.linear.estimators.families import (
+    OrdinalLogit,
+    SparseCox,
+    SparseCoxCV,
+    SparseHuber,
+    SparseLogistic,
+    SparseLogisticCV,
+    SparseMultinomial,
+    SparseMultinomialCV,
+    SparsePoisson,
+    SparsePoissonCV,
+)
 from fewer.linear.estimators.gaussian import (
     AdaptiveLasso,
     AdaptiveLassoCV,
@@ -19,5 +31,15 @@ __all__ = [
     "ElasticNetCV",
     "Lasso",
     "LassoCV",
+    "OrdinalLogit",
     "RelaxedLasso",
+    "SparseCox",
+    "SparseCoxCV",
+    "SparseHuber",
+    "SparseLogistic",
+    "SparseLogisticCV",
+    "SparseMultinomial",
+    "SparseMultinomialCV",
+    "SparsePoisson",
+    "SparsePoissonCV",
 ]

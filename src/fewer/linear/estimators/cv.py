@@ -93,12 +93,12 @@ class CrossValidated(Estimator):
         spread = np.sqrt(np.average((losses - mean) ** 2, axis=0, weights=sizes) / max(len(folds) - 1, 1))
         return Tried(choice.label, mix, full.lams, mean, spread, full)
 
-    def _deviance(self, y: Any, eta: Vector) -> Vector:
-        """(n, L) loss of every row for linear predictors (n, L) or (n, L, classes)."""
-        loss = self._loss()
-        if loss is None:
-            return np.asarray(0.5 * (y[:, None] - eta) ** 2, dtype=np.float64)
-        return np.stack([loss.rows(y, eta[:, k]) for k in range(eta.shape[1])], axis=1)
+    def _held_out_loss(self, y: Any, eta: Vector, weights: Vector) -> Vector:
+        """(L,) weighted mean loss for linear predictors (n, L) or (n, L, classes)."""
+        from fewer.linear.losses import Squared
+
+        loss = self._loss() or Squared()
+        return np.array([loss.value(eta[:, k], y, weights) for k in range(eta.shape[1])]) / weights.sum()
 
 
 def _held_out(
@@ -111,4 +111,4 @@ def _held_out(
     part = X[train].tocsc() if hasattr(X, "tocsr") else X[train]
     path = model._path(part, y[train], inside, factors, mix, lams=lams)
     share = np.ones(len(test)) if weights is None else weights[test]
-    return np.average(model._deviance(y[test], path.linear(X[test])), axis=0, weights=share), float(share.sum())
+    return model._held_out_loss(y[test], path.linear(X[test]), share), float(share.sum())

@@ -283,7 +283,7 @@ class LassoCV(_GaussianCV):
     >>> import numpy as np
     >>> X = np.random.default_rng(0).standard_normal((60, 5))
     >>> LassoCV(cv=3, rule="1se").fit(X, X[:, 2] + 0.1 * X[:, 0]).selected_
-    array([2])
+    array([0, 2])
 
     Reference: Tibshirani 1996; the one-standard-error rule is Breiman et al. 1984.
     """

@@ -1,0 +1,578 @@
+"""Losses: what a row pays for its linear predictor. A new loss is one small class of this shape.
+
+    value(eta, y, s)      -> number     sum_i s_i loss(y_i, eta_i)
+    slope(eta, y, s)      -> like eta   its derivative in eta
+    bend(eta, y, s)       -> like eta   a curvature: the second derivative, or that of a quadratic which touches from above
+    conjugate(v, y, s)    -> number     sum_i s_i loss*(v_i / s_i), the dual; None where no short form exists
+    floor(y, s)           -> number     a lower bound of value
+    mean(eta)             -> array      the prediction on the scale of the target
+    check(y)              -> array      the target as numbers, or FewerError
+    width                 -> int        how many linear predictors a row has
+
+eta is (n,) for width 1 and (n, width) otherwise. Where `conjugate` is None, a valid dual bound follows from convexity and
+the floor of the loss: F*(a v) <= a F*(v) + (1 - a) F*(0), with F*(0) <= -floor and F*(slope) = <slope, eta> - F(eta).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.method import FewerError
+
+__all__ = ["Cox", "Gamma", "Huber", "Logistic", "Loss", "Multinomial", "Ordinal", "Poisson", "Quantile", "Squared"]
+
+Vector = NDArray[np.float64]
+
+
+class Loss(Protocol):
+    """What the solvers ask of a loss."""
+
+    width: int
+    intercept: bool  # whether a constant changes the loss
+    exact: bool  # whether `bend` is the second derivative, so that Newton steps converge quadratically
+
+    def check(self, y: Any) -> Vector:
+        """Checked target."""
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Weighted sum of losses."""
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Derivative in eta."""
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Curvature in eta."""
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """Sum of s loss*(v / s)."""
+
+    def mean(self, eta: Vector) -> Vector:
+        """Prediction."""
+
+
+def _numbers(y: Any, what: str, good: Any) -> Vector:
+    out = np.ascontiguousarray(y, dtype=np.float64)
+    if out.ndim != 1:
+        raise FewerError(f"{what}: the target has shape {out.shape}; give one number per row")
+    bad = np.flatnonzero(~(np.isfinite(out) & good(out)))
+    if len(bad):
+        raise FewerError(f"{what}: target {out[bad[0]]} in row {bad[0]} is not possible")
+    return out
+
+
+def _ratio(v: Vector, s: Vector) -> tuple[Vector, Vector]:
+    on = s > 0
+    return v[on] / s[on], s[on]
+
+
+def _xlogx(u: Vector) -> Vector:
+    return u * np.log(np.where(u > 0, u, 1.0))
+
+
+@dataclass(frozen=True)
+class Squared:
+    """(y - eta)^2 / 2."""
+
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+    code: ClassVar[int] = 0
+    shape: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    def check(self, y: Any) -> Vector:
+        """Finite numbers."""
+        return _numbers(y, "squared loss", lambda v: v == v)
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Half the weighted squares."""
+        return float(0.5 * s @ (y - eta) ** 2)
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Minus the residual."""
+        return s * (eta - y)
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """One."""
+        return s * np.ones_like(eta)
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """v^2/2 + v y."""
+        u, w = _ratio(v, s)
+        return float(w @ (0.5 * u * u + u * y[s > 0]))
+
+    def mean(self, eta: Vector) -> Vector:
+        """Eta itself."""
+        return eta
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """log(1 + e^eta) - y eta, y in [0, 1]."""
+
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+    code: ClassVar[int] = 1
+    shape: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    def check(self, y: Any) -> Vector:
+        """Numbers in [0, 1], not all at one end."""
+        out = _numbers(y, "logistic loss", lambda v: (v >= 0) & (v <= 1))
+        if len(out) and (np.all(out == 0) or np.all(out == 1)):
+            raise FewerError(f"logistic loss: every target is {out[0]:g}; two classes are needed")
+        return out
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Deviance over two."""
+        return float(s @ (np.logaddexp(0, eta) - y * eta))
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Probability minus y."""
+        return s * (self.mean(eta) - y)
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """p (1 - p)."""
+        q = np.exp(-np.abs(eta))
+        return s * np.maximum(q / (1 + q) ** 2, 1e-9)
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """Entropy at v + y."""
+        u, w = _ratio(v, s)
+        u = np.clip(u + y[s > 0], 0.0, 1.0)
+        return float(w @ (_xlogx(u) + _xlogx(1 - u)))
+
+    def mean(self, eta: Vector) -> Vector:
+        """1 / (1 + e^-eta)."""
+        q = np.exp(-np.abs(eta))
+        return np.where(eta >= 0, 1.0, q) / (1 + q)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """e^eta - y eta, y >= 0: counts with a logarithmic link."""
+
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+    code: ClassVar[int] = 2
+    shape: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    def check(self, y: Any) -> Vector:
+        """Numbers >= 0, not all 0."""
+        out = _numbers(y, "poisson loss", lambda v: v >= 0)
+        if len(out) and not out.any():
+            raise FewerError("poisson loss: every target is 0; the best constant is minus infinity")
+        return out
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Weighted sum."""
+        return float(s @ (self.mean(eta) - y * eta))
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Mean minus y."""
+        return s * (self.mean(eta) - y)
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """The mean."""
+        return s * np.maximum(self.mean(eta), 1e-12)
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """u log u - u at u = v + y."""
+        u, w = _ratio(v, s)
+        u = np.maximum(u + y[s > 0], 0.0)
+        return float(w @ (_xlogx(u) - u))
+
+    def mean(self, eta: Vector) -> Vector:
+        """e^eta."""
+        return np.exp(np.minimum(eta, 500.0))
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Eta + y e^-eta, y > 0: positive amounts with a logarithmic link."""
+
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
+    code: ClassVar[int] = 3
+    shape: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
+    def check(self, y: Any) -> Vector:
+        """Numbers > 0."""
+        return _numbers(y, "gamma loss", lambda v: v > 0)
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Weighted sum."""
+        return float(s @ (eta + y * np.exp(np.minimum(-eta, 500.0))))
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """1 - y / mean."""
+        return s * (1 - y * np.exp(np.minimum(-eta, 500.0)))
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Y / mean."""
+        return s * np.maximum(y * np.exp(np.minimum(-eta, 500.0)), 1e-12)
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """u log(u / y) - u at u = 1 - v."""
+        u, w = _ratio(v, s)
+        u = np.maximum(1 - u, 0.0)
+        return float(w @ (_xlogx(u) - u * np.log(y[s > 0]) - u))
+
+    def mean(self, eta: Vector) -> Vector:
+        """e^eta."""
+        return np.exp(np.minimum(eta, 500.0))
+
+
+@dataclass(frozen=True)
+class Huber:
+    """Quadratic up to delta, linear beyond: robust regression.
+
+    Args:
+        delta: where it becomes linear, in units of the target.
+    """
+
+    delta: float = 1.35
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+    code: ClassVar[int] = 4
+
+    @property
+    def shape(self) -> tuple[float, float]:
+        """Parameters for the compiled kernel."""
+        return (float(self.delta), 0.0)
+
+    def check(self, y: Any) -> Vector:
+        """Finite numbers."""
+        return _numbers(y, "huber loss", lambda v: v == v)
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Weighted sum."""
+        a = np.abs(eta - y)
+        return float(s @ np.where(a <= self.delta, 0.5 * a * a, self.delta * (a - 0.5 * self.delta)))
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Clipped residual."""
+        return s * np.clip(eta - y, -self.delta, self.delta)
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """min(1, delta / |r|): the quadratic that touches at r and lies above."""
+        return s * np.minimum(1.0, self.delta / np.maximum(np.abs(eta - y), 1e-300))
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """v^2/2 + v y."""
+        u, w = _ratio(v, s)
+        return float(w @ (0.5 * u * u + u * y[s > 0]))
+
+    def mean(self, eta: Vector) -> Vector:
+        """Eta itself."""
+        return eta
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """The check function of quantile q, rounded off over a width: max over u in [q - 1, q] of u (y - eta) - h u^2 / 2.
+
+    Args:
+        q: quantile in (0, 1).
+        smooth: h, the width of rounding in units of the target; the objective is within h/8 of the exact one.
+    """
+
+    q: float = 0.5
+    smooth: float = 0.1
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+    code: ClassVar[int] = 5
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not (0 < self.q < 1 and self.smooth > 0):
+            raise FewerError(f"quantile loss: q is {self.q} and smooth {self.smooth}; 0 < q < 1 and smooth > 0")
+
+    @property
+    def shape(self) -> tuple[float, float]:
+        """Parameters for the compiled kernel."""
+        return (float(self.q), float(self.smooth))
+
+    def check(self, y: Any) -> Vector:
+        """Finite numbers."""
+        return _numbers(y, "quantile loss", lambda v: v == v)
+
+    def _u(self, r: Vector) -> Vector:
+        return np.clip(r / self.smooth, self.q - 1, self.q)
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Weighted sum."""
+        u = self._u(y - eta)
+        return float(s @ (u * (y - eta) - 0.5 * self.smooth * u * u))
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Minus u."""
+        return -s * self._u(y - eta)
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """u / r: the quadratic that touches at r and lies above."""
+        r = y - eta
+        near = np.abs(r) < 1e-300
+        return s * np.where(near, 1 / self.smooth, self._u(r) / np.where(near, 1.0, r))
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """V y + h v^2 / 2."""
+        u, w = _ratio(v, s)
+        return float(w @ (0.5 * self.smooth * u * u + u * y[s > 0]))
+
+    def mean(self, eta: Vector) -> Vector:
+        """Eta itself."""
+        return eta
+
+
+@dataclass(frozen=True)
+class Multinomial:
+    """log sum_k e^eta_k - eta_y: one linear predictor per class.
+
+    Args:
+        classes: number of classes; targets are codes 0 .. classes - 1.
+    """
+
+    classes: int = 3
+    intercept: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+
+    @property
+    def width(self) -> int:
+        """The number of classes."""
+        return self.classes
+
+    def check(self, y: Any) -> Vector:
+        """Codes, at least two of them present."""
+        out = _numbers(y, "multinomial loss", lambda v: (v >= 0) & (v < self.classes) & (v == np.floor(v)))
+        if len(np.unique(out)) < 2:
+            raise FewerError("multinomial loss: every target is of one class; two are needed")
+        return out
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Weighted sum."""
+        top = eta.max(axis=1)
+        total = top + np.log(np.exp(eta - top[:, None]).sum(axis=1))
+        return float(s @ (total - eta[np.arange(len(y)), y.astype(np.int64)]))
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Probabilities minus the indicator."""
+        out = self.mean(eta)
+        out[np.arange(len(y)), y.astype(np.int64)] -= 1.0
+        return out * s[:, None]
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """p (1 - p), the diagonal."""
+        p = self.mean(eta)
+        return np.maximum(p * (1 - p), 1e-6) * s[:, None]
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """Entropy at v + indicator."""
+        on = s > 0
+        u = v[on] / s[on, None]
+        u[np.arange(len(u)), y[on].astype(np.int64)] += 1.0
+        return float(s[on] @ _xlogx(np.clip(u, 0.0, 1.0)).sum(axis=1))
+
+    def mean(self, eta: Vector) -> Vector:
+        """Probabilities (n, classes)."""
+        e = np.exp(eta - eta.max(axis=1, keepdims=True))
+        return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Ordinal:
+    """Cumulative logit: P(y <= k) = 1 / (1 + e^-(c_k - eta)), cut points c fitted with the coefficients.
+
+    The solver sees eta shifted by nothing: the cut points are a parameter of the loss, refitted at every step.
+
+    Args:
+        classes: number of ordered classes; targets are codes 0 .. classes - 1.
+        cuts: (classes - 1,) increasing cut points; None before fitting.
+    """
+
+    classes: int = 3
+    cuts: tuple[float, ...] | None = None
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
+
+    def check(self, y: Any) -> Vector:
+        """Codes, every one present."""
+        out = _numbers(y, "ordinal loss", lambda v: (v >= 0) & (v < self.classes) & (v == np.floor(v)))
+        if len(np.unique(out)) < self.classes:
+            raise FewerError(f"ordinal loss: some of the {self.classes} classes never occur; recode the target")
+        return out
+
+    def _edges(self, eta: Vector, y: Vector) -> tuple[Vector, Vector]:
+        cuts = np.concatenate([[-np.inf], self.cuts or (), [np.inf]])
+        k = y.astype(np.int64)
+        return cuts[k + 1] - eta, cuts[k] - eta
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Minus the log probabilities."""
+        a, b = self._edges(eta, y)
+        # log(F(a) - F(b)) = log(1 - e^(b - a)) - log(1 + e^-a) - log(1 + e^b)
+        gap = np.where(np.isfinite(a) & np.isfinite(b), b - a, -np.inf)
+        return float(-s @ (np.log(-np.expm1(gap)) - np.logaddexp(0, -a) - np.logaddexp(0, b)))
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """1 - F(a) - F(b)."""
+        a, b = self._edges(eta, y)
+        return s * (1 - _sigmoid(a) - _sigmoid(b))
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """F(a)(1 - F(a)) + F(b)(1 - F(b)), the second derivative."""
+        a, b = _sigmoid(np.stack(self._edges(eta, y)))
+        return s * np.maximum(a * (1 - a) + b * (1 - b), 1e-9)
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """No short form."""
+        return None
+
+    def floor(self, y: Vector, s: Vector) -> float:
+        """Minus a log probability is never negative."""
+        return 0.0
+
+    def refit(self, eta: Vector, y: Vector, s: Vector) -> Ordinal:
+        """The cut points that minimise the loss given eta, by damped Newton from where they stand."""
+        loss = self
+        if loss.cuts is None:
+            shares = np.cumsum(np.bincount(y.astype(np.int64), weights=s, minlength=self.classes))[:-1] / s.sum()
+            shares = np.clip(shares, 1e-9, 1 - 1e-9)
+            loss = replace(self, cuts=tuple(np.log(shares / (1 - shares)) + float(s @ eta) / float(s.sum())))
+        k = y.astype(np.int64)
+        value = loss.value(eta, y, s)
+        for _ in range(50):
+            a, b = loss._edges(eta, y)
+            pa, pb = _sigmoid(a), _sigmoid(b)
+            both = np.isfinite(a) & np.isfinite(b)
+            t = np.where(both, 1 / -np.expm1(np.where(both, b - a, -1.0)), 0.0)  # e^a / (e^a - e^b)
+            da = np.where(np.isfinite(a), pa - np.where(both, t, 1.0), 0.0)
+            db = np.where(np.isfinite(b), pb + np.where(both, t - 1, 0.0), 0.0)
+            cross = np.where(both, t * (t - 1), 0.0)
+            m = self.classes - 1
+            grad = np.bincount(k, s * da, m + 1)[:m] + np.bincount(k, s * db, m + 1)[1:]
+            main = np.bincount(k, s * (pa * (1 - pa) + cross), m + 1)[:m]
+            main = main + np.bincount(k, s * (pb * (1 - pb) + cross), m + 1)[1:]
+            off = -np.bincount(k, s * cross, m + 1)[1:m]
+            H = np.diag(main) + np.diag(off, 1) + np.diag(off, -1)
+            if np.abs(grad).max() <= 1e-14 * s.sum():
+                break
+            step, t = -np.linalg.solve(H, grad), 1.0
+            while t > 1e-10:
+                cuts = np.asarray(loss.cuts) + t * step
+                if np.all(np.diff(cuts) > 0):
+                    new = replace(loss, cuts=tuple(cuts))
+                    then = new.value(eta, y, s)
+                    if then <= value:
+                        break
+                t *= 0.5
+            else:
+                break
+            loss, value = new, then
+        return loss
+
+    def mean(self, eta: Vector) -> Vector:
+        """Probabilities (n, classes)."""
+        edges = _sigmoid(np.asarray(self.cuts)[None, :] - eta[:, None])
+        below = np.concatenate([np.zeros((len(eta), 1)), edges, np.ones((len(eta), 1))], axis=1)
+        return np.diff(below, axis=1)
+
+
+def _sigmoid(x: Vector) -> Vector:
+    q = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, q) / (1 + q)
+
+
+@dataclass(frozen=True)
+class Cox:
+    """Minus the log partial likelihood of proportional hazards; rows of the target are (time, event).
+
+    Args:
+        ties: "breslow" or "efron". Weighted ties follow Efron with the mean weight of the tied events.
+    """
+
+    ties: Literal["breslow", "efron"] = "breslow"
+    width: ClassVar[int] = 1
+    intercept: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
+
+    def check(self, y: Any) -> Vector:
+        """(n, 2): finite times, events 0 or 1, at least one event."""
+        out = np.ascontiguousarray(y, dtype=np.float64)
+        if out.ndim != 2 or out.shape[1] != 2 or not np.all(np.isfinite(out)):
+            raise FewerError(f"cox loss: the target has shape {out.shape}; give finite (time, event) rows")
+        if not np.all((out[:, 1] == 0) | (out[:, 1] == 1)) or not out[:, 1].any():
+            raise FewerError("cox loss: events must be 0 or 1, and at least one must be 1")
+        return out
+
+    def _parts(self, eta: Vector, y: Vector, s: Vector) -> tuple[float, Vector, Vector]:
+        """Value, slope, and a diagonal of curvature, in one pass over the sorted times."""
+        order = np.argsort(-y[:, 0], kind="stable")
+        time, event, w, e = y[order, 0], y[order, 1] > 0, s[order], eta[order]
+        top = float(e.max())
+        risk = w / s.mean() * np.exp(e - top)
+        heads = np.flatnonzero(np.concatenate([[True], time[1:] != time[:-1]]))
+        group = np.cumsum(np.concatenate([[0], (time[1:] != time[:-1]).astype(np.int64)]))
+        tails = np.concatenate([heads[1:], [len(time)]])
+        total = np.cumsum(risk)[tails - 1]
+        dead = np.bincount(group, weights=risk * event, minlength=len(heads))
+        weight = np.bincount(group, weights=w * event, minlength=len(heads))
+        count = np.bincount(group, weights=event & (w > 0), minlength=len(heads)).astype(np.int64)
+        log_sum, first, second, lower1, lower2 = (np.zeros(len(heads)) for _ in range(5))
+        for g in np.flatnonzero(count):
+            shares = np.arange(count[g]) / count[g] if self.ties == "efron" else np.zeros(1)
+            each = weight[g] / len(shares)
+            below = total[g] - shares * dead[g]
+            log_sum[g] = each * np.sum(np.log(below) + top)
+            first[g], second[g] = each * np.sum(1 / below), each * np.sum(1 / below**2)
+            lower1[g], lower2[g] = each * np.sum((1 - shares) / below), each * np.sum(((1 - shares) / below) ** 2)
+        value = float(log_sum.sum() - (w * e) @ event)
+        # A row is at risk for its own time and all earlier ones: later groups in this order.
+        after1 = np.cumsum(first[::-1])[::-1] - first
+        after2 = np.cumsum(second[::-1])[::-1] - second
+        own1 = np.where(event, lower1[group], first[group])
+        own2 = np.where(event, lower2[group], second[group])
+        slope, bend = np.empty_like(e), np.empty_like(e)
+        slope[order] = risk * (after1[group] + own1) - w * event
+        bend[order] = np.maximum(risk * (after1[group] + own1) - risk**2 * (after2[group] + own2), 1e-9 * w)
+        return value, slope, bend
+
+    def value(self, eta: Vector, y: Vector, s: Vector) -> float:
+        """Weighted sum over events."""
+        return self._parts(eta, y, s)[0]
+
+    def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Expected minus observed events."""
+        return self._parts(eta, y, s)[1]
+
+    def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
+        """Diagonal of the second derivative."""
+        return self._parts(eta, y, s)[2]
+
+    def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
+        """No short form."""
+        return None
+
+    def floor(self, y: Vector, s: Vector) -> float:
+        """Every event's risk set holds the event itself; tied events share theirs."""
+        total = 0.0
+        on = (y[:, 1] > 0) & (s > 0)
+        for time in np.unique(y[on, 0]):
+            w = s[on & (y[:, 0] == time)]
+            d, mass = len(w), float(w.sum())
+            total += float(w @ np.log(w / s.mean())) - float(w @ np.log(w / mass))
+            if self.ties == "efron":
+                total += mass / d * float(np.sum(np.log(1 - np.arange(d) / d)))
+        return total
+
+    def mean(self, eta: Vector) -> Vector:
+        """Relative hazard e^eta."""
+        return np.exp(eta)

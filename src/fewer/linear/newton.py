@@ -1,0 +1,248 @@
+"""Proximal Newton for any loss: a weighted Gram problem on the working columns, a line search, and a certificate.
+
+Written for generality (several linear predictors, sparse data, losses that couple rows). Losses that are a sum over
+rows run compiled on dense data; see `glm`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.linear import kernels
+from fewer.linear.losses import Loss, Ordinal
+from fewer.linear.matrix import Matrix
+from fewer.linear.result import Path
+from fewer.linear.terms import Terms
+
+__all__ = ["newton_path"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass
+class _Fit:
+    """Coefficients (p, K), constants (K,), and what follows from them."""
+
+    loss: Loss
+    b: Vector
+    b0: Vector
+    eta: Vector
+    value: float
+
+
+class _Model:
+    def __init__(self, matrix: Matrix, y: Vector, loss: Loss, s: Vector, terms: Terms, constant: bool) -> None:
+        self.matrix, self.y, self.s, self.terms = matrix, y, s, terms
+        self.constant = constant
+        self.K = loss.width
+        self.columns: dict[str, Any] = {"index": np.empty(0, np.int64), "X": np.empty((matrix.shape[0], 0))}
+
+    def gather(self, work: Index) -> Vector:
+        """Working columns, dense."""
+        if not np.array_equal(self.columns["index"], work):
+            X = self.matrix.columns(work)
+            X = X.toarray() if hasattr(X, "toarray") else X
+            self.columns = {"index": work, "X": np.asfortranarray(X, dtype=np.float64)}
+        X = self.columns["X"]
+        assert isinstance(X, np.ndarray)
+        return X
+
+    def flat(self, a: Vector) -> Vector:
+        """(n, K) as the loss wants it."""
+        return a[:, 0] if self.K == 1 else a
+
+    def slope(self, fit: _Fit) -> Vector:
+        return fit.loss.slope(self.flat(fit.eta), self.y, self.s).reshape(len(self.s), self.K)
+
+    def value(self, loss: Loss, eta: Vector) -> float:
+        with np.errstate(all="ignore"):
+            found = loss.value(self.flat(eta), self.y, self.s)
+        return found if np.isfinite(found) else np.inf
+
+    def price(self, b: Vector, lam: float) -> float:
+        return sum(self.terms.price(b[:, k], lam) for k in range(self.K))
+
+    def settle(self, fit: _Fit) -> None:
+        """Fit the constants (or cut points) exactly, the rest held still."""
+        if isinstance(fit.loss, Ordinal):
+            fit.loss = fit.loss.refit(fit.eta[:, 0], self.y, self.s)
+            fit.value = self.value(fit.loss, fit.eta)
+            return
+        for _ in range(60 if self.constant else 0):
+            slope = self.slope(fit)
+            bend = fit.loss.bend(self.flat(fit.eta), self.y, self.s).reshape(slope.shape)
+            grad, size = slope.sum(axis=0), np.abs(slope).sum(axis=0)
+            if np.all(np.abs(grad) <= 1e-13 * size + 1e-300):
+                break
+            step, t = -grad / bend.sum(axis=0), 1.0
+            while t > 1e-9:
+                value = self.value(fit.loss, fit.eta + t * step)
+                if value <= fit.value + 1e-15 * abs(fit.value):
+                    break
+                t *= 0.5
+            else:
+                break
+            fit.eta, fit.b0, fit.value = fit.eta + t * step, fit.b0 + t * step, value
+
+    def gradient(self, fit: _Fit, work: Index | None = None) -> Vector:
+        """(p, K) or (k, K): minus X' slope."""
+        slope = self.slope(fit)
+        return -(self.gather(work).T @ slope) if work is not None else -self.matrix.tdot(slope)
+
+    def gap(self, fit: _Fit, g: Vector, lam: float, work: Index | None = None) -> tuple[float, float, float]:
+        """Gap, KKT distance and dual scale, from the gradient of all columns or of the working ones."""
+        terms = self.terms if work is None else self.terms.take(work)
+        b = fit.b if work is None else fit.b[work]
+        scale = min(terms.scale(g[:, k], lam) for k in range(self.K))
+        slope = self.slope(fit)
+        bound = fit.loss.conjugate(scale * self.flat(slope), self.y, self.s)
+        if bound is None:
+            touch = float(np.sum(slope * fit.eta)) - fit.value
+            if isinstance(fit.loss, Ordinal):
+                touch = float(np.sum(slope * fit.eta)) - fit.value  # cut points are stationary: they add nothing
+            floor = fit.loss.floor(self.y, self.s)  # type: ignore[attr-defined]
+            bound = scale * touch - (1 - scale) * floor
+        dual = -bound - sum(terms.conjugate(scale * g[:, k], lam) for k in range(self.K))
+        free = (terms.l1 == 0) & (terms.l2 == 0)
+        slack = float(np.sum(np.abs(g[free] * b[free]))) + float(np.abs(slope.sum(axis=0) @ fit.b0))
+        kkt = max(terms.kkt(b[:, k], g[:, k], lam) for k in range(self.K))
+        return max(fit.value + self.price(fit.b, lam) - dual + slack, 0.0), kkt, scale
+
+    def step(self, fit: _Fit, g: Vector, work: Index, lam: float, k: int, tol: float, most: int) -> None:
+        """One proximal Newton step in the k-th predictor, with a line search on the true objective."""
+        X, slope = self.gather(work), self.slope(fit)[:, k]
+        w = fit.loss.bend(self.flat(fit.eta), self.y, self.s).reshape(len(self.s), self.K)[:, k]
+        moving = self.constant or isinstance(fit.loss, Ordinal)
+        total = float(w.sum())
+        mean = (w @ X) / total if moving else np.zeros(len(work))
+        Z = (X - mean) * np.sqrt(w)[:, None]
+        G = Z.T @ Z
+        d = g[:, k] + mean * slope.sum()
+        flat = np.einsum("ii->i", G) <= 1e-26 * mean**2 * total
+        G[flat], G[:, flat] = 0.0, 0.0
+        b = fit.b[work, k]
+        c = d + G @ b
+        rr = float(np.sum(slope**2 / w)) - (float(slope.sum()) ** 2 / total if moving else 0.0)
+        yy = max(rr, 0.0) + float(b @ (c + d))
+        shape = self.terms.take(work)
+        warm = kernels.Warm(b.copy(), b.copy())
+        B, _, _ = kernels.gram_path(np.ascontiguousarray(G), yy, c, _contiguous(shape), warm, np.array([lam]), tol, most)
+        move = B[0] - b
+        line = X @ move
+        shift = -float(mean @ move) - slope.sum() / total if moving else 0.0
+        before, t = fit.value + self.price(fit.b, lam), 1.0
+        ordinal = isinstance(fit.loss, Ordinal)
+        while t > 1e-9:
+            eta, loss = fit.eta.copy(), fit.loss
+            eta[:, k] += t * (line + (0.0 if ordinal else shift))
+            if ordinal:
+                cuts = np.asarray(fit.loss.cuts) - t * shift  # type: ignore[attr-defined]
+                loss = Ordinal(fit.loss.classes, tuple(cuts))  # type: ignore[attr-defined]
+            value, new = self.value(loss, eta), fit.b.copy()
+            new[work, k] = B[0] if t == 1.0 else b + t * move
+            if value + self.price(new, lam) <= before + 1e-14 * abs(before):
+                fit.loss, fit.b, fit.eta, fit.value = loss, new, eta, value
+                fit.b0[k] += 0.0 if ordinal else t * shift
+                return
+            t *= 0.5
+
+    def solve(self, fit: _Fit, lam: float, goal: float, most: int, start: Index) -> tuple[Vector, float, float, float, int]:
+        """Minimise at lam: (gradient, gap, kkt, scale, Newton rounds)."""
+        work, rounds, inner, last = start, 0, 0.1, np.inf
+        self.settle(fit)
+        while True:
+            g = self.gradient(fit)
+            gap, kkt, scale = self.gap(fit, g, lam)
+            if gap <= goal or rounds >= most or (inner < 1e-9 and not gap < 0.9 * last):
+                return g, gap, kkt, scale, rounds
+            with np.errstate(invalid="ignore"):
+                out = np.max(np.abs(g), axis=1) - lam * self.terms.l1
+            extra = np.flatnonzero(out > 0)
+            extra = extra[np.argsort(-out[extra])[: max(64, 2 * len(work))]]
+            grown = np.union1d(work, extra)
+            inner = inner if len(grown) > len(work) else inner * 0.1
+            work, last = grown, gap
+            part, stall = np.inf, 0
+            while rounds < most and len(work):
+                local = self.gradient(fit, work)
+                old = part
+                part = self.gap(fit, local, lam, work)[0]
+                stall = 0 if part < 0.9 * old else stall + 1
+                if part <= 0.5 * goal or stall > 8:
+                    break
+                for k in range(self.K):
+                    local = local if k == 0 else self.gradient(fit, work)
+                    self.step(fit, local, work, lam, k, inner * max(0.05 * part, 0.1 * goal) / self.K, 10_000)
+                self.settle(fit)
+                rounds += 1
+            if len(work) == 0:
+                rounds = most
+
+
+def _contiguous(terms: Terms) -> Terms:
+    from fewer.linear.trace import _contiguous as lay_out
+
+    return lay_out(terms)
+
+
+def newton_path(
+    matrix: Matrix, y: Vector, loss: Loss, s: Vector, terms: Terms, intercept: bool, lams: Vector | None,
+    count: int, ratio: float, tol: float, most: int, duals: bool,
+) -> Path:  # fmt: skip
+    """The path of a general loss; see `glm.glm_path` for the arguments."""
+    n, p = matrix.shape
+    model = _Model(matrix, y, loss, s, terms, intercept and loss.intercept)
+    eta = np.zeros((n, loss.width))
+    fit = _Fit(loss, np.zeros((p, loss.width)), np.zeros(loss.width), eta, 0.0)
+    if isinstance(loss, Ordinal):
+        fit.loss = loss.refit(eta[:, 0], y, s)
+    fit.value = model.value(fit.loss, eta)
+    always = np.flatnonzero((terms.l1 == 0))
+    free = np.flatnonzero((terms.l1 == 0) & (terms.l2 == 0))
+    model.settle(fit)
+    if len(free):
+        shut = Terms(np.where(np.isin(np.arange(p), free), 0.0, np.inf), np.zeros(p), terms.low, terms.high)
+        model.terms = shut
+        model.solve(fit, 1.0, 1e-12 * abs(fit.value), 200, free)
+        model.terms = terms
+    g0, null = model.gradient(fit), fit.value
+    paid = (terms.l1 > 0) & np.isfinite(terms.l1)
+    size = np.abs(g0).max(axis=1)
+    if terms.low is not None and terms.high is not None:
+        size = np.where(((g0 > 0) & (terms.high > 0)[:, None]).any(1) | ((g0 < 0) & (terms.low < 0)[:, None]).any(1), size, 0)
+    lam_max = float(np.max(size[paid] / terms.l1[paid], initial=0.0))
+    if lams is None:
+        top = lam_max if lam_max > 0 else 1.0
+        lams = top * ratio ** (np.arange(count) / max(1, count - 1))
+        lams[0] = top
+    goal = tol * max(abs(null), 1e-300)
+    L, K = len(lams), loss.width
+    B, b0 = np.zeros((L, p, K)), []
+    rows, out = [], []
+    at = max(lam_max, float(lams[0]))
+    for i, lam in enumerate(lams):
+        use = fit.b.any(axis=1)
+        use[always] = True
+        with np.errstate(invalid="ignore"):
+            use |= paid & (np.abs(g0).max(axis=1) >= (2 * lam - at) * terms.l1)
+        g0, gap, kkt, scale, rounds = model.solve(fit, float(lam), goal, most, np.flatnonzero(use & np.isfinite(terms.l1)))
+        B[i], at = fit.b, float(lam)
+        b0.append(np.asarray(fit.loss.cuts) if isinstance(fit.loss, Ordinal) else fit.b0.copy())
+        out.append((fit.value + model.price(fit.b, float(lam)), gap, kkt, rounds))
+        if duals:
+            rows.append(-scale * model.slope(fit))
+    columns = np.flatnonzero(B.any(axis=(0, 2)))
+    values = np.ascontiguousarray(np.moveaxis(B[:, columns], 0, 1))
+    made = np.array(out)
+    scalar = K == 1
+    return Path(
+        lams, columns, values[:, :, 0] if scalar else values,
+        np.array([v[0] for v in b0]) if scalar and not isinstance(loss, Ordinal) else np.array(b0),
+        made[:, 0], made[:, 1], made[:, 2], made[:, 3].astype(np.int64), made[:, 1] <= goal, null, lam_max, p,
+        "proximal newton", None if not rows else np.array(rows)[:, :, 0] if scalar else np.array(rows),
+    )  # fmt: skip

@@ -1,0 +1,206 @@
+"""The choice of columns as text and as one page: coefficients, path, cross-validation, certificate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from fewer.method import FewerError
+from fewer.report.numbers import seconds, tick
+from fewer.report.scale import Linear, linear
+from fewer.report.svg import Markup, clip, join, picture, tag, text
+from fewer.verbs.select import Chosen, Selection
+
+__all__ = ["page", "summary", "to_html"]
+
+WIDE, HIGH = 720.0, 330.0
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def summary(found: Selection) -> str:
+    """A table for the terminal."""
+    lines = [answer(found), ""]
+    width = max((len(c.name) for c in found.chosen), default=0)
+    lines += [f"  {c.name:<{width}}  {_numbers(c.coefficients)}" for c in _ordered(found.chosen)]
+    lines += ["", *(f"{name:<12}  {value}  {note}".rstrip() for name, value, note in facts(found))]
+    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+
+
+def answer(found: Selection) -> str:
+    """The result in one sentence."""
+    count = len(found.chosen)
+    words = "no column explains" if count == 0 else f"{count} of {found.columns} columns explain"
+    return f"{words} {found.target} ({found.family}, {found.rows} rows, rule {found.rule})"
+
+
+def facts(found: Selection) -> list[tuple[str, str, str]]:
+    """What a careful reader asks next: name, value, and what it means."""
+    at = min(range(len(found.alphas)), key=lambda k: abs(found.alphas[k] - found.alpha))
+    proven = "of the objective without columns, proven" if found.converged else "NOT the gap that was asked for"
+    gap = "not convex" if math.isnan(found.gap) else f"{found.gap:.1e}"
+    return [
+        ("penalty", f"{found.alpha:.4g}", f"from {found.alphas[0]:.4g} down to {found.alphas[-1]:.4g}"),
+        ("held-out loss", f"{found.mean[at]:.5g}", f"± {found.error[at]:.2g} over {found.folds} folds"),
+        ("duality gap", gap, f"{proven}; KKT distance {found.kkt:.1e}"),
+        ("intercept", _numbers(found.intercept), ""),
+        ("time", seconds(found.seconds), ""),
+    ]
+
+
+def to_html(found: Selection, path: str) -> str:
+    """Write the page, whole or not at all; returns the path."""
+    target = Path(path)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page(found), "utf-8")
+        partial.replace(target)
+    except OSError as error:
+        raise FewerError(f"cannot write report '{path}': {error.strerror or error}") from None
+    return str(path)
+
+
+def page(found: Selection) -> str:
+    """The page as text; every value from data is escaped."""
+    body = tag(
+        "main", None,
+        tag("header", None,
+            tag("p", {"class": "kicker"}, tag("b", None, "fewer"), f" · {Path(found.source).name}"),
+            tag("h1", None, answer(found)),
+            tag("dl", {"class": "facts"}, *map(_fact, facts(found)))),
+        _section("Chosen columns", "Coefficients in the units of the table.", _bars(found)),
+        _section("Path", "Coefficients times the standard deviation of their column, along the penalty.", _path(found)),
+        _section("Cross-validation", "Mean held-out loss, one standard error either side.", _curve(found)),
+        _notes(found),
+    )  # fmt: skip
+    style = Path(__file__).with_name("style.css").read_text("utf-8")
+    head = join(
+        [
+            Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+            Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+            tag("title", None, f"fewer: {found.target}"),
+            tag("style", None, Markup(style + _STYLE)),
+        ]
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
+
+
+def _fact(row: tuple[str, str, str]) -> Markup:
+    name, value, note = row
+    return tag("div", None, tag("dt", None, name), tag("dd", None, value, tag("small", None, note)))
+
+
+_STYLE = """
+main section svg{display:block;width:100%;max-width:58rem;height:auto}
+.line{fill:none;stroke-width:1.6}.band{opacity:.18}.grid{stroke:currentColor;opacity:.14}
+.pick{stroke:currentColor;stroke-dasharray:3 3;opacity:.6}.bar{opacity:.85}
+"""
+#: Colours of the style sheet, which knows light and dark.
+_COLOURS = tuple(f"var(--c{k})" for k in range(8))
+
+
+def _section(title: str, lead: str, drawing: Markup) -> Markup:
+    return tag("section", None, tag("h2", None, title), tag("p", {"class": "lead"}, lead), drawing)
+
+
+def _ordered(chosen: Sequence[Chosen]) -> list[Chosen]:
+    return sorted(chosen, key=lambda c: -max(map(abs, c.coefficients)))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "  ".join(f"{value:+.5g}" for value in values)
+
+
+def _bars(found: Selection) -> Markup:
+    """One bar a column, largest first."""
+    rows = _ordered(found.chosen)[:40]
+    if not rows:
+        return tag("p", None, "None: the best model has an intercept only.")
+    high = 22.0 * len(rows) + 12
+    across = linear([0.0, *(v for c in rows for v in c.coefficients)], 190, WIDE - 80)
+    zero = across(0.0)
+    drawn: list[Markup] = [tag("line", {"x1": zero, "x2": zero, "y1": 0, "y2": high, "class": "grid"})]
+    for i, row in enumerate(rows):
+        thick = 14.0 / len(row.coefficients)
+        drawn.append(text(182, 22.0 * i + 17, clip(row.name, 28), {"text-anchor": "end"}))
+        for k, value in enumerate(row.coefficients):
+            end = across(value)
+            box = {
+                "x": min(zero, end),
+                "y": 22.0 * i + 6 + k * thick,
+                "width": max(abs(end - zero), 1),
+                "height": thick,
+            }
+            drawn.append(tag("rect", {**box, "style": f"fill:{_COLOURS[k % 8]}", "class": "bar"}))
+        drawn.append(text(WIDE - 4, 22.0 * i + 17, f"{row.coefficients[0]:+.4g}", {"text-anchor": "end"}))
+    return picture(WIDE, high, f"Coefficients of {len(rows)} chosen columns", *drawn)
+
+
+def _axes(found: Selection, upright: Linear, across: Linear) -> list[Markup]:
+    """Grid lines, tick labels, and the line of the chosen penalty; the penalty falls from left to right."""
+    drawn: list[Markup] = []
+    for value in upright.ticks():
+        y = upright(value)
+        drawn.append(tag("line", {"x1": 60, "x2": WIDE - 150, "y1": y, "y2": y, "class": "grid"}))
+        drawn.append(text(54, y + 4, tick(value), {"text-anchor": "end"}))
+    for k in range(0, len(found.alphas), max(1, len(found.alphas) // 5)):
+        x = across(-math.log10(found.alphas[k]))
+        drawn.append(text(x, HIGH - 8, f"{found.alphas[k]:.2g}", {"text-anchor": "middle"}))
+        drawn.append(text(x, 12, str(found.sizes[k]), {"text-anchor": "middle"}))
+    if found.alpha > 0:
+        x = across(-math.log10(found.alpha))
+        drawn.append(tag("line", {"x1": x, "x2": x, "y1": 20, "y2": HIGH - 24, "class": "pick"}))
+    drawn.append(text(WIDE - 146, 12, "columns", {}))
+    return [*drawn, text(WIDE - 146, HIGH - 8, "penalty", {})]
+
+
+def _across(found: Selection) -> Linear:
+    return Linear(-math.log10(found.alphas[0]), -math.log10(found.alphas[-1]) + 1e-12, 60, WIDE - 150)
+
+
+def _points(across: Linear, upright: Linear, alphas: Sequence[float], values: Sequence[float]) -> str:
+    return " ".join(
+        f"{across(-math.log10(a)):.1f},{upright(v):.1f}" for a, v in zip(alphas, values, strict=True) if a > 0
+    )
+
+
+def _path(found: Selection) -> Markup:
+    """Coefficients along the penalty; the ten strongest are named at the right end."""
+    if not found.path:
+        return tag("p", None, "No column enters the path.")
+    across = _across(found)
+    upright = linear([v for row in found.path for v in row], HIGH - 24, 20)
+    drawn = _axes(found, upright, across)
+    ends: list[tuple[float, int]] = []
+    for i, row in enumerate(found.path):
+        shape = {"points": _points(across, upright, found.alphas, row), "class": "line"}
+        drawn.append(tag("polyline", {**shape, "style": f"stroke:{_COLOURS[i % 8]}"}))
+        if i < 10:
+            ends.append((upright(row[-1]), i))
+    last = 0.0
+    for y, i in sorted(ends):
+        last = max(y + 4, last + 13)
+        look = {"style": f"fill:{_COLOURS[i % 8]}"}
+        drawn.append(text(WIDE - 146, last, clip(found.path_names[i], 22), look))
+    return picture(WIDE, max(HIGH, last + 6), "Coefficients along the penalty", *drawn)
+
+
+def _curve(found: Selection) -> Markup:
+    """Held-out loss with a band of one standard error."""
+    across = _across(found)
+    low = [m - e for m, e in zip(found.mean, found.error, strict=True)]
+    top = [m + e for m, e in zip(found.mean, found.error, strict=True)]
+    upright = linear([*low, *top], HIGH - 24, 20)
+    band = _points(across, upright, found.alphas, top) + " "
+    band += _points(across, upright, tuple(reversed(found.alphas)), tuple(reversed(low)))
+    drawn = _axes(found, upright, across)
+    drawn.append(tag("polygon", {"points": band, "class": "band", "style": f"fill:{_COLOURS[0]}"}))
+    line = {"points": _points(across, upright, found.alphas, found.mean), "class": "line"}
+    drawn.append(tag("polyline", {**line, "style": f"stroke:{_COLOURS[0]}"}))
+    return picture(WIDE, HIGH, "Held-out loss along the penalty", *drawn)
+
+
+def _notes(found: Selection) -> Markup:
+    rows = [*found.notes, *found.citations]
+    return tag("section", None, tag("h2", None, "Notes"), tag("ul", None, *(tag("li", None, row) for row in rows)))
