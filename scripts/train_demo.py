@@ -198,8 +198,8 @@ def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as name:
         model.generation_config.do_sample = True
-        model.generation_config.temperature = 0.7
-        model.generation_config.top_p = 0.9
+        model.generation_config.temperature = 0.8
+        model.generation_config.top_p = 0.95
         model.save_pretrained(name)
         tokenizer.save_pretrained(name)
         for path in sorted(Path(name).iterdir()):

@@ -84,7 +84,7 @@ static double gap_of(Task *t, double *objective)
     for (int64_t w = 0; w < t->k; w++) {
         const double l2 = t->lam * t->l2[w], l1 = t->lam * t->l1[w], u = scale * t->g[w];
         if (l1 == 0 && l2 == 0 && !t->low) {
-            gap += fabs(u * t->b[w]);
+            gap += fabs(u) * (fabs(t->b[w]) + (t->norm[w] > 0 ? fabs(u) / t->norm[w] : 0));
             continue;
         }
         const double s = fewer_soft(u, l1 * (1 + 1e-15));

@@ -160,7 +160,12 @@ static double gap_of(const Model *m, const int64_t *list, int64_t count, double 
         if (!isfinite(l1))
             continue;
         if (l1 == 0 && l2 == 0 && !m->low) {
-            slack += fabs(u * m->b[j]);
+            /* A free column must have no gradient: what it would still gain, and more, counts as gap. */
+            const double *x = m->X + j * m->n;
+            double h = 0;
+            for (int64_t i = 0; i < m->n; i++)
+                h += m->bend[i] * x[i] * x[i];
+            slack += fabs(u) * (fabs(m->b[j]) + (h > 0 ? fabs(u) / h : 0));
             continue;
         }
         const double s = fewer_soft(u, l1 * (1 + 1e-15));

@@ -34,7 +34,8 @@ double fewer_gram_gap(const GramTask *t, double *objective)
     for (int64_t j = 0; j < t->k; j++) {
         const double l2 = t->lam * t->l2[j], l1 = t->lam * t->l1[j], u = scale * t->g[j];
         if (l1 == 0 && l2 == 0 && !t->low) {
-            gap += fabs(u * t->b[j]); /* a free column: exact once the gradient vanishes */
+            /* A free column must have no gradient: what it would still gain, and more, counts as gap. */
+            gap += fabs(u) * (fabs(t->b[j]) + (t->G[j * t->ldg + j] > 0 ? fabs(u) / t->G[j * t->ldg + j] : 0));
             continue;
         }
         const double s = fewer_soft(u, l1 * (1 + 1e-15));

@@ -15,10 +15,8 @@ from fewer.types import EVIDENCE
 if TYPE_CHECKING:
     from fewer.pattern import Pattern
 
-__all__ = ["DEFAULT_UPDATE", "Excluded", "Plan", "PlanRow", "allocate", "evidence_of", "make_plan"]
+__all__ = ["Excluded", "Plan", "PlanRow", "allocate", "evidence_of", "make_plan"]
 
-#: The update of a recipe that names none.
-DEFAULT_UPDATE = "zero"
 #: What a budget may ask for that a plan already knows.
 _KNOWN_BEFORE = frozenset({"shapes", "blocks", "keep"})
 #: What a layer's own arrays supply; everything else that a signature names has to be measured.
@@ -163,7 +161,7 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     from fewer.method import citations
     from fewer.pattern import parse
 
-    recipe = recipe.resolve(DEFAULT_UPDATE)
+    recipe = recipe.resolve()
     pattern = parse(recipe.pattern)
     chosen, excluded = _choose(outline.candidates, recipe)
     for entry in chosen:

@@ -36,6 +36,8 @@ Keep: TypeAlias = float | tuple[float, ...]
 
 #: The pattern that a bare unit stands for.
 UNIT_PATTERNS = {"weight": "unstructured", "row": "row", "column": "column", "input": "column", "layer": "layer"}
+#: The update of a recipe that names neither a score nor an update.
+DEFAULT_UPDATE = "auto"
 WITHIN = ("row", "column", "group", "layer")
 ORDERS = ("sequential", "at-once")
 CHOOSERS = ("score", "update")
@@ -95,7 +97,7 @@ class Recipe:
     unit: str = _field("", "what is kept or dropped: weight, block, row, column, layer; the pattern implies it")
     within: str = _field("", "who competes with whom: row, column, group, layer; the score's own habit by default")
     budget: str = _field("", "how the kept weights are shared out over layers: uniform by default")
-    update: str = _field("", "what happens to the weights that stay: the name of an update")
+    update: str = _field("", "what happens to the weights that stay: auto, or zero where a score is named")
     choose: str = _field("", "who has the last word on the mask: score, or update (by default with the score obs)")
     order: str = _field("sequential", "sequential: later blocks see the pruned earlier ones; at-once: none do")
     steps: int = _field(1, "number of rounds; in each, the kept share follows the schedule")
@@ -133,7 +135,7 @@ class Recipe:
         if self.steps < 1:
             raise FewerError(f"steps is {self.steps}; it must be at least 1")
 
-    def resolve(self, default_update: str = "zero") -> Recipe:
+    def resolve(self) -> Recipe:
         """Fill in the blanks and check every name and knob against the catalogue.
 
         Raises:
@@ -144,7 +146,8 @@ class Recipe:
         pattern = parse(self._pattern_text())
         if self.unit and self.unit != pattern.unit and UNIT_PATTERNS.get(self.unit) != str(pattern):
             raise FewerError(f"unit '{self.unit}' contradicts pattern '{pattern}', whose unit is '{pattern.unit}'")
-        update = self.update or default_update
+        # A score that a paper uses without an update keeps that habit; unnamed, the best solver gets the word.
+        update = self.update or (DEFAULT_UPDATE if self.score in ("", "obs") else "zero")
         solves = "rule" in find("update", update).knobs
         score = self.score or ("obs" if solves else "wanda")
         full = dataclasses.replace(
@@ -200,8 +203,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what JSON and TOML can hold. Blank fields are left out."""
-        table = dataclasses.asdict(self)
-        return {key: value for key, value in _plain(table).items() if value not in ("", None, [], {})}
+        table = _plain(dataclasses.asdict(self))
+        return {key: value for key, value in table.items() if value not in ("", None, [], {})}
 
     def to_toml(self) -> str:
         """The recipe as TOML; `parse_recipe` gives the same recipe back."""
@@ -213,8 +216,7 @@ class Recipe:
         if self.unit == "block":
             raise FewerError("unit 'block' needs a pattern that says its size, such as '16x1' (rows x columns)")
         if self.unit not in UNIT_PATTERNS:
-            known = ", ".join([*UNIT_PATTERNS, "block"])
-            raise FewerError(f"unit '{self.unit}' cannot be pruned{nearest(self.unit, UNIT_PATTERNS)}; known: {known}")
+            raise FewerError(f"unit '{self.unit}' cannot be pruned; known: {', '.join([*UNIT_PATTERNS, 'block'])}")
         return UNIT_PATTERNS[self.unit]
 
     def _keep(self, fixed: float | None, pattern: str) -> Keep:
@@ -277,8 +279,7 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
 
 def _build(record: type, table: Mapping[str, Any], where: str) -> Any:
     """One dataclass from one table; every fault names its place."""
-    hints = typing.get_type_hints(record)
-    values = {}
+    hints, values = typing.get_type_hints(record), {}
     for key, value in table.items():
         if key not in hints:
             raise FewerError(f"{where}: unknown key '{key}'{nearest(key, hints)}; known: {', '.join(hints)}")
@@ -316,9 +317,7 @@ def _convert_keep(value: Any, where: str) -> Keep:
 
 def _words(hint: Any) -> str:
     names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    if typing.get_origin(hint) is tuple:
-        return "a list of texts"
-    return names.get(hint, "a table")
+    return "a list of texts" if typing.get_origin(hint) is tuple else names.get(hint, "a table")
 
 
 def _literal(value: Any) -> str:

@@ -60,9 +60,7 @@ def test_lamp_equals_the_papers_loop():
         counts = lamp(weights, keep)
         assert counts == global_(scores, keep)
         for name, w in weights.items():
-            np.testing.assert_array_equal(
-                select(scores[name], counts[name]), select(np.abs(w), counts[name])
-            )
+            np.testing.assert_array_equal(select(scores[name], counts[name]), select(np.abs(w), counts[name]))
 
 
 def test_owl_equals_the_papers_loop():

@@ -14,7 +14,7 @@ from fewer import demo
 
 TEXTS = {"calibration": demo.calibration_path(), "evaluation": demo.evaluation_path()}
 CONTEXT = 256
-PERPLEXITY_BOUND = 20.0
+PERPLEXITY_BOUND = 14.0
 
 
 def file_names(path: Path) -> set[str]:

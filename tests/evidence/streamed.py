@@ -15,12 +15,13 @@ from fewer import adapt, evidence
 
 
 def halve(layers, store):
-    """Wanda at half, by a threshold per layer: enough to change every weight matrix."""
+    """Wanda at 1:2, which is quick: one of each two neighbours stays."""
     kept = {}
     for layer in layers:
         weight = layer.read()
         score = weight.abs().float() * store[layer.name]["input_norm"]
-        mask = score >= score.median(dim=1, keepdim=True).values
+        left, right = score[:, 0::2], score[:, 1::2]
+        mask = torch.stack([left >= right, left < right], dim=-1).reshape(score.shape)
         layer.write(torch.where(mask, weight, 0.0))
         kept[layer.name] = int(mask.sum())
     return kept

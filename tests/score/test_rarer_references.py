@@ -63,9 +63,7 @@ def test_taylor_second_is_the_exact_change_of_a_quadratic():
 
 def test_d_pruner():
     scores = d_pruner(W, *(m for g in (DOMAIN, OPEN) for m in (g.mean(axis=0), (g**2).mean(axis=0))), lam=0.3)
-    masks_equal(
-        scores, loops(lambda i, j: second_order(DOMAIN, i, j) + 0.3 * second_order(OPEN, i, j) * W[i, j] ** 2)
-    )
+    masks_equal(scores, loops(lambda i, j: second_order(DOMAIN, i, j) + 0.3 * second_order(OPEN, i, j) * W[i, j] ** 2))
 
 
 def test_gaprune():

@@ -36,9 +36,7 @@ def test_wanda_with_the_papers_norm_gives_the_same_mask():
     reference = loops(lambda i, j: abs(W[i, j]) * norm[j])
     np.testing.assert_allclose(wanda(W, NORM) * math.sqrt(len(X)), reference)
     for keep in (0.2, 0.5):
-        np.testing.assert_array_equal(
-            select(wanda(W, NORM), keep, within="row"), select(reference, keep, within="row")
-        )
+        np.testing.assert_array_equal(select(wanda(W, NORM), keep, within="row"), select(reference, keep, within="row"))
 
 
 def test_ria():

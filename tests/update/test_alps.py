@@ -110,7 +110,7 @@ def test_levels_are_near_the_errors_of_single_solves():
     for chosen, made in zip(rules, solve_levels(weight, gram, rules), strict=True):
         single = alps(weight, weight != 0, gram, rule=chosen).weight
         assert made.mask.sum() == chosen.count
-        assert error(made.weight, weight, gram) < 1.1 * error(single, weight, gram)
+        assert error(made.weight, weight, gram) < 1.3 * error(single, weight, gram)
 
 
 def test_inputs_that_never_fire_go_first():

@@ -65,6 +65,16 @@ def test_levels_that_the_update_chooses_meet_their_share(dense, update):
         assert candidate.sparsity == pytest.approx(1 - keep, abs=1e-3)
 
 
+@pytest.mark.parametrize("update", ["alps", "auto"])
+def test_a_warm_started_level_is_materialised_as_it_was_measured(dense, update):
+    found = fewer.sweep(dense, tokens(), tokens(), recipe=Recipe(score="obs", update=update), keeps=KEEPS)
+    measured = {c.label: c for c in found.comparison.candidates}
+    for level in ("keep 0.75", "keep 0.25"):
+        again = found.materialise(level)
+        assert again.layers == measured[level].layers
+        assert fewer.evaluate(again, tokens(), against=dense).kl == measured[level].quality.kl
+
+
 def test_budgets_multiply_the_levels():
     assert list(levels(Recipe(), (0.5, 0.3), ("2:4",), ("uniform", "erk"))) == [
         "keep 0.5 uniform", "keep 0.3 uniform", "keep 0.5 erk", "keep 0.3 erk", "2:4",

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fewer.adapt.shards import all_finite
 from fewer.method import FewerError, nearest
 
 __all__ = ["Layer", "is_linear", "layers_of", "select_layers"]
@@ -97,7 +98,7 @@ class Layer:
         if stored.device.type == "meta":
             raise FewerError(f"layer '{self.name}' cannot be written: its block is not loaded")
         value = value.to(device=stored.device, dtype=stored.dtype)
-        if not bool(torch.isfinite(value).all()):
+        if not all_finite(value):
             raise FewerError(f"layer '{self.name}': refusing to write NaN or infinity into its weight")
         with torch.no_grad():
             self._place(stored, value)

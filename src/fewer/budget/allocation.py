@@ -31,6 +31,15 @@ Shapes = Mapping[str, tuple[int, ...]]
 def uniform(shapes: Shapes, keep: float, /) -> dict[str, int]:
     """The same share in every layer, whole numbers within one of it.
 
+    Formula: k_l = keep * n_l.
+
+    Args:
+        shapes: grid of units of every layer.
+        keep: share of all units that stays.
+
+    Returns:
+        Units that stay in every layer.
+
     >>> uniform({"a": (3, 3), "b": (1, 9)}, 0.5)
     {'a': 5, 'b': 4}
     """
@@ -41,7 +50,19 @@ def uniform(shapes: Shapes, keep: float, /) -> dict[str, int]:
 @method(
     "budget",
     "er",
-    papers=[Paper("Scalable training of artificial neural networks with adaptive sparse connectivity", 2018)],
+    papers=[
+        Paper(
+            "Scalable training of artificial neural networks with adaptive sparse connectivity inspired by network "
+            "science",
+            2018,
+            "1707.04780",
+        ),
+        Paper(
+            "The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse Training",
+            2022,
+            "2202.02643",
+        ),
+    ],
     formula="density ~ (n_out + n_in) / (n_out n_in)",
     unit="layer",
 )
@@ -51,8 +72,17 @@ def er(shapes: Shapes, keep: float, /) -> dict[str, int]:
     Formula: the share of a layer is proportional to (n_out + n_in) / (n_out n_in), cut at 1; what is cut off goes
     to the others in the same proportion.
 
+    Args:
+        shapes: grid of units of every layer.
+        keep: share of all units that stays.
+
+    Returns:
+        Units that stay in every layer.
+
     >>> er({"small": (2, 2), "large": (8, 8)}, 0.5)
     {'small': 4, 'large': 30}
+
+    Reference: Mocanu et al. 2018; cutting at 1 and sharing out as in the code of Liu et al. 2022.
     """
     return _proportional({name: sum(shape[:2]) / prod(shape[:2]) for name, shape in shapes.items()}, shapes, keep)
 
@@ -68,8 +98,20 @@ def er(shapes: Shapes, keep: float, /) -> dict[str, int]:
 def erk(shapes: Shapes, keep: float, /) -> dict[str, int]:
     """Erdos-Renyi kernel: as `er`, with the kernel sizes of a convolution among the dimensions.
 
+    Formula: the share of a layer is proportional to (n_out + n_in + k_h + k_w) / (n_out n_in k_h k_w).
+
+    Args:
+        shapes: of every layer, kernel dimensions last.
+        keep: share of all units that stays.
+
+    Returns:
+        Units that stay in every layer.
+
     >>> erk({"a": (4, 4, 3, 3), "b": (16, 36)}, 0.25)
     {'a': 38, 'b': 142}
+
+    Reference: Evci et al. 2020, appendix on sparsity distributions; equal to the allocation in the code of the LAMP
+    paper, up to its rounding.
     """
     return _proportional({name: sum(shape) / prod(shape) for name, shape in shapes.items()}, shapes, keep)
 
@@ -77,6 +119,15 @@ def erk(shapes: Shapes, keep: float, /) -> dict[str, int]:
 @method("budget", "global", formula="one threshold over all layers", unit="layer", status="ours")
 def global_(scores: Mapping[str, Array], keep: float, /) -> dict[str, int]:
     """All units of the model compete with each other; ties go to earlier layers.
+
+    Formula: k_l = how many of the layer's units are among the round(keep * units) largest scores of the model.
+
+    Args:
+        scores: of the units of every layer.
+        keep: share of all units that stays.
+
+    Returns:
+        Units that stay in every layer.
 
     >>> import numpy as np
     >>> global_({"a": np.array([[1.0, 5.0]]), "b": np.array([[4.0, 3.0]])}, 0.5)
@@ -110,11 +161,18 @@ def lamp(weights: Mapping[str, Array], keep: float, /) -> dict[str, int]:
 
     Formula: score(u) = w_u^2 / sum_{v >= u} w_v^2, the weights of a layer sorted upwards.
 
+    Args:
+        weights: (out, in) of every layer.
+        keep: share of all weights that stays.
+
+    Returns:
+        Weights that stay in every layer.
+
     >>> import numpy as np
     >>> lamp({"a": np.array([[1.0, 1.0]]), "b": np.array([[9.0, 0.1]])}, 0.5)
     {'a': 1, 'b': 1}
 
-    Reference: Lee et al. 2021, equation 3.
+    Reference: Lee et al. 2021, equation 3; counts equal the authors' code.
     """
     scores = {}
     for name, weight in weights.items():
@@ -155,6 +213,9 @@ def owl(
         m: how many times the mean makes an outlier.
         lam: half the range of shares.
 
+    Returns:
+        Units that stay in every layer.
+
     >>> import numpy as np
     >>> a, b = np.array([[1.0, 1, 1, 1, 1, 1, 1, 99]]), np.ones((1, 8))
     >>> owl({"a": a, "b": b}, {"a": 0, "b": 1}, 0.5, lam=0.25)
@@ -186,6 +247,17 @@ def table(shapes: Shapes, keep: float, /, *, shares: Mapping[str, float] | None 
     """An explicit share by name: the first glob that matches wins, all other layers get `keep`.
 
     The total is what the table says, not keep times the units: the table is the allocation.
+
+    Args:
+        shapes: grid of units of every layer.
+        keep: share of the layers that no glob matches.
+        shares: share by glob of layer names.
+
+    Returns:
+        Units that stay in every layer.
+
+    Raises:
+        FewerError: a share outside (0, 1].
 
     >>> table({"a": (2, 2), "b": (2, 2)}, 0.5, shares={"a": 1.0})
     {'a': 4, 'b': 2}

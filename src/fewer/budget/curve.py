@@ -109,8 +109,8 @@ def balanced(
     >>> balanced(shapes, slices, 0.5, eps=9.0), balanced(shapes, slices, 0.5, eps=0.2)
     ({'a': 4, 'b': 6}, {'a': 5, 'b': 5})
 
-    Reference: Hashemizadeh et al. 2024, equations 4 to 7; their surrogate gradients and replay buffers belong to
-    training and have no part here.
+    Reference: Hashemizadeh et al. 2024 (excess gaps of groups); the constraint compared with the authors' code, whose
+    surrogate gradients and replay buffers belong to training and have no part here.
     """
     if not slices:
         raise FewerError("budget 'balanced' needs the curve of at least one slice of the data")
@@ -174,7 +174,7 @@ def essential(losses: Mapping[float, float], /) -> float:
     >>> essential({1.0: 0.0, 0.8: 0.01, 0.6: 0.02, 0.4: 0.1, 0.2: 3.0})
     0.4
 
-    Reference: Jaiswal et al. 2023, section 3.
+    Reference: Jaiswal et al. 2023.
     """
     levels = sorted(losses)
     if len(levels) < 3:
@@ -263,15 +263,11 @@ def _excess(
     return mean, {g: loss - mean for g, loss in losses.items()}
 
 
-def _mix(
-    points: Mapping[str, Points], prices: Mapping[str, float], share: float
-) -> Points:
+def _mix(points: Mapping[str, Points], prices: Mapping[str, float], share: float) -> Points:
     """The slices' curves of one layer added up, each times what its loss costs."""
     levels = sorted({x for line in points.values() for x, _ in line})
     lowest = max(line[0][0] for line in points.values())
-    return [
-        (x, sum((share + prices[g]) * _at(line, x) for g, line in points.items())) for x in levels if x >= lowest
-    ]
+    return [(x, sum((share + prices[g]) * _at(line, x) for g, line in points.items())) for x in levels if x >= lowest]
 
 
 def _at(points: Points, share: float) -> float:

@@ -24,7 +24,7 @@ Measure: TypeAlias = Callable[[Mapping[str, int]], float]
 @method(
     "budget",
     "tolerance",
-    papers=[Paper("Adaptive MLP Pruning for Large Vision Transformers", 2025)],
+    papers=[Paper("Adaptive MLP Pruning for Large Vision Transformers", 2026, "2603.08100")],
     formula="k_l = the least k with loss(layer l alone at k) <= rise, by bisection",
     unit="layer",
     note="works with any score and loss; the paper's are the entropy of predictions and MLP neurons",
@@ -52,7 +52,7 @@ def tolerance(
     >>> tolerance({"a": (1, 10)}, {"a": {0.1: 1.0, 0.5: 0.2, 0.9: 0.0}}, rise=0.2, resolution=0.1)
     {'a': 5}
 
-    Reference: the adaptive search of the AMP paper (binary search of each module's ratio within a tolerance).
+    Reference: Shen 2026 (ranked neurons, binary search of how many of each module may go within a tolerance).
     """
     sizes = {name: prod(shape) for name, shape in shapes.items()}
     measure = _measure(curve, sizes)
@@ -105,7 +105,7 @@ def affordable(
     >>> affordable({"a": (1, 10), "b": (1, 10)}, curve, rise=0.2, resolution=0.1)
     {'a': 5, 'b': 5}
 
-    Reference: Luo et al. 2024, section 3.1 (PPL-p% sparsity).
+    Reference: Luo et al. 2024 (PPL-p% sparsity).
     """
     inner = find("budget", budget)
     if inner.needs != ("shapes", "keep"):

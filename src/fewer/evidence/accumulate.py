@@ -52,8 +52,9 @@ class Accumulator:
         return torch.float64
 
     def part(self, rows: Tensor) -> Tensor:
-        """The contribution of one batch of rows."""
-        return rows.sum(0, dtype=torch.float64)
+        """The contribution of one batch of rows: summed in float32 (pairwise) if narrow, kept in float64."""
+        wide = rows if rows.dtype == torch.float64 else rows.float()
+        return wide.sum(0).double()
 
     def add(self, part: Tensor, count: int) -> None:
         """Take in a contribution of `count` rows."""
@@ -87,9 +88,9 @@ class InputNorm(Accumulator):
     """
 
     def part(self, rows: Tensor) -> Tensor:
-        """Sums of squares; narrow types are squared in float32, summed in float64."""
+        """Sums of squares; narrow types are squared and summed (pairwise) in float32, kept in float64."""
         wide = rows if rows.dtype == torch.float64 else rows.float()
-        return wide.square().sum(0, dtype=torch.float64)
+        return wide.square().sum(0).double()
 
     def finalise(self) -> Tensor:
         """The norm of every input."""

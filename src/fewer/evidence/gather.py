@@ -15,6 +15,7 @@ from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
 from fewer.adapt.run import call, evaluating, loss, mask_of
+from fewer.adapt.shards import all_finite
 from fewer.adapt.stream import Stream
 from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
 from fewer.evidence.accumulate import KINDS, Accumulator
@@ -230,9 +231,7 @@ class _Sums:
             held.add(cache[name], rows.shape[0])
 
     def _input(self, layer: Layer, rows: Rows) -> None:
-        if "finite" not in rows.cache:
-            rows.cache["finite"] = torch.isfinite(rows.values).all()
-        if not bool(rows.cache["finite"]):
+        if not rows.cache and not all_finite(rows.values):
             raise FewerError(f"NaN or infinity in the input of layer '{layer.name}' in batch {self._batch}")
         self._reached.add(layer.name)
         self.add(layer, rows.values, "input", rows.cache)
@@ -240,7 +239,7 @@ class _Sums:
     def _block_hook(self, layers: list[Layer]) -> Callable[..., None]:
         def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             rows = _pairs(layers[0], args, kwargs, output, self._mask)
-            if not bool(torch.isfinite(rows).all()):
+            if not all_finite(rows):
                 raise FewerError(f"NaN or infinity around the block of '{layers[0].name}' in batch {self._batch}")
             cache: dict[object, Tensor] = {}
             for layer in layers:
@@ -307,7 +306,7 @@ def _take(sums: _Sums, layers: Sequence[Layer], index: int) -> None:
 
 
 def _check(value: Tensor, layer: Layer, index: int) -> None:
-    if not bool(torch.isfinite(value).all()):
+    if not all_finite(value):
         raise FewerError(f"NaN or infinity in the gradient of layer '{layer.name}' in sample {index}")
 
 

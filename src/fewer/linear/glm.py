@@ -122,7 +122,9 @@ def _compiled(
     at = lambda a: 0 if a is None else a.ctypes.data  # noqa: E731
     low, high = terms.low, terms.high
 
-    def run(l1: Vector, l2: Vector, b0: float, grid: Vector, lam_at: float, goal: float) -> tuple[Vector, Vector, Vector]:
+    def run(
+        l1: Vector, l2: Vector, b0: float, grid: Vector, lam_at: float, goal: float
+    ) -> tuple[Vector, Vector, Vector]:
         B, stats, slopes = np.empty((len(grid), p)), np.empty((len(grid), 7)), np.empty((len(grid), n))
         native.glm_path(
             n, p, loss.code, int(intercept), float(loss.shape[0]), float(loss.shape[1]), X.ctypes.data, y.ctypes.data,

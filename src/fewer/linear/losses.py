@@ -513,37 +513,62 @@ class Cox:
             raise FewerError("cox loss: events must be 0 or 1, and at least one must be 1")
         return out
 
-    def _parts(self, eta: Vector, y: Vector, s: Vector) -> tuple[float, Vector, Vector]:
-        """Value, slope, and a diagonal of curvature, in one pass over the sorted times."""
+    def _risk(self, eta: Vector, y: Vector, s: Vector) -> dict[str, Any]:
+        """Sums over risk sets, latest time first; one entry per distinct event time (per tied event for Efron)."""
         order = np.argsort(-y[:, 0], kind="stable")
-        time, event, w, e = y[order, 0], y[order, 1] > 0, s[order], eta[order]
+        time, event, w, e = y[order, 0], (y[order, 1] > 0) & (s[order] > 0), s[order], eta[order]
         top = float(e.max())
         risk = w / s.mean() * np.exp(e - top)
-        heads = np.flatnonzero(np.concatenate([[True], time[1:] != time[:-1]]))
-        group = np.cumsum(np.concatenate([[0], (time[1:] != time[:-1]).astype(np.int64)]))
-        tails = np.concatenate([heads[1:], [len(time)]])
-        total = np.cumsum(risk)[tails - 1]
-        dead = np.bincount(group, weights=risk * event, minlength=len(heads))
-        weight = np.bincount(group, weights=w * event, minlength=len(heads))
-        count = np.bincount(group, weights=event & (w > 0), minlength=len(heads)).astype(np.int64)
-        log_sum, first, second, lower1, lower2 = (np.zeros(len(heads)) for _ in range(5))
-        for g in np.flatnonzero(count):
-            shares = np.arange(count[g]) / count[g] if self.ties == "efron" else np.zeros(1)
-            each = weight[g] / len(shares)
-            below = total[g] - shares * dead[g]
-            log_sum[g] = each * np.sum(np.log(below) + top)
-            first[g], second[g] = each * np.sum(1 / below), each * np.sum(1 / below**2)
-            lower1[g], lower2[g] = each * np.sum((1 - shares) / below), each * np.sum(((1 - shares) / below) ** 2)
-        value = float(log_sum.sum() - (w * e) @ event)
-        # A row is at risk for its own time and all earlier ones: later groups in this order.
-        after1 = np.cumsum(first[::-1])[::-1] - first
-        after2 = np.cumsum(second[::-1])[::-1] - second
-        own1 = np.where(event, lower1[group], first[group])
-        own2 = np.where(event, lower2[group], second[group])
-        slope, bend = np.empty_like(e), np.empty_like(e)
-        slope[order] = risk * (after1[group] + own1) - w * event
-        bend[order] = np.maximum(risk * (after1[group] + own1) - risk**2 * (after2[group] + own2), 1e-9 * w)
+        fresh = np.concatenate([[True], time[1:] != time[:-1]])
+        group = np.cumsum(fresh) - 1
+        size = int(group[-1]) + 1
+        tails = np.concatenate([np.flatnonzero(fresh)[1:], [len(time)]]) - 1
+        dead = np.bincount(group, weights=risk * event, minlength=size)
+        mass = np.bincount(group, weights=w * event, minlength=size)
+        count = np.bincount(group, weights=event, minlength=size).astype(np.int64)
+        times = count if self.ties == "efron" else np.minimum(count, 1)
+        owner = np.repeat(np.arange(size), times)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(times) - times, times)
+        share = place / np.maximum(count[owner], 1) if self.ties == "efron" else np.zeros(len(owner))
+        each = mass[owner] / np.maximum(times[owner], 1)
+        below = np.cumsum(risk)[tails][owner] - share * dead[owner]
+        return {
+            "order": order, "event": event, "w": w, "e": e, "top": top, "risk": risk, "group": group, "size": size,
+            "tails": tails, "owner": owner, "share": share, "each": each, "below": below,
+        }  # fmt: skip
+
+    def _parts(self, eta: Vector, y: Vector, s: Vector) -> tuple[float, Vector, Vector]:
+        """Value, slope, and the diagonal of the curvature."""
+        r = self._risk(eta, y, s)
+        owner, each, below, risk, event, group = (r[k] for k in ("owner", "each", "below", "risk", "event", "group"))
+        value = float(each @ (np.log(below) + r["top"]) - (r["w"] * r["e"]) @ event)
+        slope, bend = np.empty_like(risk), np.empty_like(risk)
+        moments = []
+        for power in (1, 2):
+            whole = np.bincount(owner, weights=each / below**power, minlength=r["size"])
+            own = np.bincount(owner, weights=each * ((1 - r["share"]) / below) ** power, minlength=r["size"])
+            # A row is at risk at its own time and at all earlier ones: later groups in this order.
+            after = np.cumsum(whole[::-1])[::-1] - whole
+            moments.append(after[group] + np.where(event, own[group], whole[group]))
+        slope[r["order"]] = risk * moments[0] - r["w"] * event
+        bend[r["order"]] = np.maximum(risk * moments[0] - risk**2 * moments[1], 1e-9 * r["w"])
         return value, slope, bend
+
+    def gram(self, eta: Vector, y: Vector, s: Vector, X: Vector) -> Vector:
+        """X' H X with the whole second derivative H: one mean of X per risk set."""
+        r = self._risk(eta, y, s)
+        owner, each, below, risk, event, group = (r[k] for k in ("owner", "each", "below", "risk", "event", "group"))
+        Z = X[r["order"]]
+        weighted = Z * risk[:, None]
+        sums = np.cumsum(weighted, axis=0)[r["tails"]][owner]
+        dead = np.zeros((r["size"], X.shape[1]))
+        np.add.at(dead, group[event], weighted[event])
+        means = (sums - r["share"][:, None] * dead[owner]) / below[:, None]
+        whole = np.bincount(owner, weights=each / below, minlength=r["size"])
+        own = np.bincount(owner, weights=each * (1 - r["share"]) / below, minlength=r["size"])
+        after = np.cumsum(whole[::-1])[::-1] - whole
+        main = risk * (after[group] + np.where(event, own[group], whole[group]))
+        return np.asarray((Z * main[:, None]).T @ Z - (means * each[:, None]).T @ means)
 
     def value(self, eta: Vector, y: Vector, s: Vector) -> float:
         """Weighted sum over events."""

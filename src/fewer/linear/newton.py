@@ -102,14 +102,19 @@ class _Model:
         slope = self.slope(fit)
         bound = fit.loss.conjugate(scale * self.flat(slope), self.y, self.s)
         if bound is None:
-            touch = float(np.sum(slope * fit.eta)) - fit.value
-            if isinstance(fit.loss, Ordinal):
-                touch = float(np.sum(slope * fit.eta)) - fit.value  # cut points are stationary: they add nothing
+            touch = float(np.sum(slope * fit.eta)) - fit.value  # cut points are stationary: they add nothing
             floor = fit.loss.floor(self.y, self.s)  # type: ignore[attr-defined]
             bound = scale * touch - (1 - scale) * floor
         dual = -bound - sum(terms.conjugate(scale * g[:, k], lam) for k in range(self.K))
         free = (terms.l1 == 0) & (terms.l2 == 0)
-        slack = float(np.sum(np.abs(g[free] * b[free]))) + float(np.abs(slope.sum(axis=0) @ fit.b0))
+        slack = float(np.abs(slope.sum(axis=0) @ fit.b0))
+        if free.any():
+            names = np.flatnonzero(free) if work is None else work[free]
+            X = self.matrix.columns(names)
+            X = X.toarray() if hasattr(X, "toarray") else X
+            bend = fit.loss.bend(self.flat(fit.eta), self.y, self.s).reshape(slope.shape)
+            h, pull = np.square(X, dtype=np.float64).T @ bend, np.abs(g[free])
+            slack += float(np.sum(pull * (np.abs(b[free]) + pull / np.where(h > 0, h, np.inf))))
         kkt = max(terms.kkt(b[:, k], g[:, k], lam) for k in range(self.K))
         return max(fit.value + self.price(fit.b, lam) - dual + slack, 0.0), kkt, scale
 
@@ -121,7 +126,8 @@ class _Model:
         total = float(w.sum())
         mean = (w @ X) / total if moving else np.zeros(len(work))
         Z = (X - mean) * np.sqrt(w)[:, None]
-        G = Z.T @ Z
+        whole = getattr(fit.loss, "gram", None)
+        G = Z.T @ Z if whole is None else whole(fit.eta[:, 0], self.y, self.s, X)
         d = g[:, k] + mean * slope.sum()
         flat = np.einsum("ii->i", G) <= 1e-26 * mean**2 * total
         G[flat], G[:, flat] = 0.0, 0.0
@@ -131,7 +137,9 @@ class _Model:
         yy = max(rr, 0.0) + float(b @ (c + d))
         shape = self.terms.take(work)
         warm = kernels.Warm(b.copy(), b.copy())
-        B, _, _ = kernels.gram_path(np.ascontiguousarray(G), yy, c, _contiguous(shape), warm, np.array([lam]), tol, most)
+        B, _, _ = kernels.gram_path(
+            np.ascontiguousarray(G), yy, c, _contiguous(shape), warm, np.array([lam]), tol, most
+        )
         move = B[0] - b
         line = X @ move
         shift = -float(mean @ move) - slope.sum() / total if moving else 0.0
@@ -151,7 +159,9 @@ class _Model:
                 return
             t *= 0.5
 
-    def solve(self, fit: _Fit, lam: float, goal: float, most: int, start: Index) -> tuple[Vector, float, float, float, int]:
+    def solve(
+        self, fit: _Fit, lam: float, goal: float, most: int, start: Index
+    ) -> tuple[Vector, float, float, float, int]:
         """Minimise at lam: (gradient, gap, kkt, scale, Newton rounds)."""
         work, rounds, inner, last = start, 0, 0.1, np.inf
         self.settle(fit)
@@ -214,7 +224,9 @@ def newton_path(
     paid = (terms.l1 > 0) & np.isfinite(terms.l1)
     size = np.abs(g0).max(axis=1)
     if terms.low is not None and terms.high is not None:
-        size = np.where(((g0 > 0) & (terms.high > 0)[:, None]).any(1) | ((g0 < 0) & (terms.low < 0)[:, None]).any(1), size, 0)
+        size = np.where(
+            ((g0 > 0) & (terms.high > 0)[:, None]).any(1) | ((g0 < 0) & (terms.low < 0)[:, None]).any(1), size, 0
+        )
     lam_max = float(np.max(size[paid] / terms.l1[paid], initial=0.0))
     if lams is None:
         top = lam_max if lam_max > 0 else 1.0
@@ -230,7 +242,9 @@ def newton_path(
         use[always] = True
         with np.errstate(invalid="ignore"):
             use |= paid & (np.abs(g0).max(axis=1) >= (2 * lam - at) * terms.l1)
-        g0, gap, kkt, scale, rounds = model.solve(fit, float(lam), goal, most, np.flatnonzero(use & np.isfinite(terms.l1)))
+        g0, gap, kkt, scale, rounds = model.solve(
+            fit, float(lam), goal, most, np.flatnonzero(use & np.isfinite(terms.l1))
+        )
         B[i], at = fit.b, float(lam)
         b0.append(np.asarray(fit.loss.cuts) if isinstance(fit.loss, Ordinal) else fit.b0.copy())
         out.append((fit.value + model.price(fit.b, float(lam)), gap, kkt, rounds))

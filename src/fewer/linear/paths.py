@@ -1,6 +1,6 @@
 """The front of the solver: one problem, one path, or many paths on one matrix.
 
-    minimise over (b0, b)   1/(2n) sum_i s_i (y_i - b0 - x_i b)^2 + lam sum_j f_j (mix |b_j| + (1 - mix)/2 b_j^2)
+minimise over (b0, b)   1/(2n) sum_i s_i (y_i - b0 - x_i b)^2 + lam sum_j f_j (mix |b_j| + (1 - mix)/2 b_j^2)
 """
 
 from __future__ import annotations
@@ -177,7 +177,9 @@ def batch(
         s = shared_weights if shared_weights is not None else _weights(pick(weights, k), n)
         y = shared_target if shared_target is not None else _target(pick(Y, k), n)
         terms = prices(p, mix, pick(factors, k), lower, upper)
-        jobs.append(Job(y, s, intercept, terms, standardize, _grid_given(lams), count, ratio, tol, max_iter, duals, "gram"))
+        jobs.append(
+            Job(y, s, intercept, terms, standardize, _grid_given(lams), count, ratio, tol, max_iter, duals, "gram")
+        )
     return tuple(_run(matrix, jobs))
 
 

@@ -136,7 +136,9 @@ class Pool:
         start = np.asarray(_column(self.root) * target[:, None])
         if self._sparse:
             root = _column(self.root)
-            return np.asarray(start - (self._store[:, places] @ values - root * (self.means[self.index[places]] @ values)))
+            return np.asarray(
+                start - (self._store[:, places] @ values - root * (self.means[self.index[places]] @ values))
+            )
         count = len(self.index)
         if len(places) == 0:
             return np.repeat(start, values.shape[1], axis=1)

@@ -96,7 +96,9 @@ def _lost(
     late = np.abs(pulls[:, good:]).max(axis=1) if good + 3 < len(run) else np.abs(pulls[:, good])
     late[work] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        short = np.where(paid, late / (run[good] * ready.terms.l1), np.where(late > 0, np.inf, 0.0) * (ready.terms.l1 == 0))
+        short = np.where(
+            paid, late / (run[good] * ready.terms.l1), np.where(late > 0, np.inf, 0.0) * (ready.terms.l1 == 0)
+        )
     lost = trace._choose(short, 1.0, max(64, int(np.count_nonzero(B[good]))))
     return np.union1d(missing, lost).astype(np.int64), len(lost) > 0
 

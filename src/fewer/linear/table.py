@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from fewer.method import FewerError, nearest
 __all__ = ["FAMILIES", "Table", "read_table"]
 
 FAMILIES = ("gaussian", "binomial", "multinomial", "poisson", "cox", "ordinal", "quantile")
-Missing = Literal["error", "mean", "drop"]
+MISSING = ("error", "mean", "drop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def read_table(
     *,
     family: str = "gaussian",
     drop: Sequence[str] = (),
-    missing: Missing = "error",
+    missing: str = "error",
     max_levels: int = 50,
     levels: Sequence[str] = (),
 ) -> Table:
@@ -89,9 +89,9 @@ def read_table(
     """
     path = Path(path)
     if family not in FAMILIES:
-        raise FewerError(
-            f"unknown family '{family}'{nearest(family, FAMILIES)}; known: {', '.join(FAMILIES)}"
-        )
+        raise FewerError(f"unknown family '{family}'{nearest(family, FAMILIES)}; known: {', '.join(FAMILIES)}")
+    if missing not in MISSING:
+        raise FewerError(f"unknown --missing '{missing}'{nearest(missing, MISSING)}; known: {', '.join(MISSING)}")
     if path.suffix in (".svmlight", ".libsvm"):
         return _sparse(path, family, levels)
     frame = _open(path)
@@ -139,9 +139,7 @@ def _open(path: Path) -> Any:
             return feather.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise FewerError(f"{path.name} could not be read: {str(error).splitlines()[0]}") from None
-    raise FewerError(
-        f"{path.name}: unknown kind of file '{path.suffix}'; use .csv, .parquet, .arrow or .svmlight"
-    )
+    raise FewerError(f"{path.name}: unknown kind of file '{path.suffix}'; use .csv, .parquet, .arrow or .svmlight")
 
 
 def _features(
@@ -160,11 +158,7 @@ def _features(
         if name in holes:
             notes.append(
                 f"'{name}': {holes[name]} missing value(s) "
-                + (
-                    "filled by the mean"
-                    if len(made) == 1 and made[0][0] == name
-                    else "given a level of their own"
-                )
+                + ("filled by the mean" if len(made) == 1 and made[0][0] == name else "given a level of their own")
             )
         for label, values in made:
             columns.append(values)
@@ -180,19 +174,13 @@ def _column(column: Any, name: str, max_levels: int, where: str) -> list[tuple[s
     kind = column.type
     if kinds.is_dictionary(kind) or kinds.is_string(kind) or kinds.is_large_string(kind):
         return _levels(column, name, max_levels, where)
-    if not (
-        kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind) or kinds.is_decimal(kind)
-    ):
+    if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind) or kinds.is_decimal(kind)):
         if kinds.is_null(kind):
             raise FewerError(f"{where}: column '{name}' is empty; leave it out with --drop '{name}'")
-        raise FewerError(
-            f"{where}: column '{name}' is of type {kind}; make it a number or a category, or --drop it"
-        )
+        raise FewerError(f"{where}: column '{name}' is of type {kind}; make it a number or a category, or --drop it")
     values = _numbers(column)
     if np.isinf(values).any():
-        raise FewerError(
-            f"{where}: column '{name}' is infinite in row {int(np.flatnonzero(np.isinf(values))[0]) + 1}"
-        )
+        raise FewerError(f"{where}: column '{name}' is infinite in row {int(np.flatnonzero(np.isinf(values))[0]) + 1}")
     if np.isnan(values).any():
         values = np.where(np.isnan(values), np.nanmean(values), values)
     return [(name, values)]
@@ -241,13 +229,9 @@ def _target(column: Any, name: str, family: str, levels: Sequence[str]) -> tuple
     try:
         y = _numbers(column)
     except Exception:
-        raise FewerError(
-            f"target '{name}' is not a number; for classes use --family binomial or multinomial"
-        ) from None
+        raise FewerError(f"target '{name}' is not a number; for classes use --family binomial or multinomial") from None
     if not np.isfinite(y).all():
-        raise FewerError(
-            f"target '{name}' is not finite in row {int(np.flatnonzero(~np.isfinite(y))[0]) + 1}"
-        )
+        raise FewerError(f"target '{name}' is not finite in row {int(np.flatnonzero(~np.isfinite(y))[0]) + 1}")
     if family == "poisson" and (y < 0).any():
         raise FewerError(f"target '{name}' has negative counts (row {int(np.flatnonzero(y < 0)[0]) + 1})")
     if family == "cox" and (y <= 0).any():
@@ -257,16 +241,12 @@ def _target(column: Any, name: str, family: str, levels: Sequence[str]) -> tuple
     return y, ()
 
 
-def _codes(
-    values: list[Any], name: str, family: str, order: Sequence[str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def _codes(values: list[Any], name: str, family: str, order: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     found = sorted(set(values), key=lambda v: (isinstance(v, str), v))
     labels = [str(v) for v in found]
     if order:
         if sorted(order) != sorted(labels):
-            raise FewerError(
-                f"--levels {','.join(order)} are not the labels of '{name}': {', '.join(labels[:10])}"
-            )
+            raise FewerError(f"--levels {','.join(order)} are not the labels of '{name}': {', '.join(labels[:10])}")
         labels = list(order)
     if len(labels) < 2:
         raise FewerError(f"target '{name}' has one class only ('{labels[0]}'); at least two are needed")

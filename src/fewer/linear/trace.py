@@ -78,9 +78,7 @@ class Ready:
         return max(self.job.tol * self.null, 4e-15 * self.yy)
 
 
-def prepare(
-    matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]
-) -> Generator[Vector, Vector, Ready]:
+def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Generator[Vector, Vector, Ready]:
     """Centre, price the columns, fit the null model, lay out the grid."""
     s, p = job.weights, matrix.shape[1]
     total = float(s.sum())
@@ -390,7 +388,11 @@ def _follow_gram(ready: Ready) -> Steps:
 
 
 def _contiguous(terms: Terms) -> Terms:
-    bounds = (None, None) if terms.low is None or terms.high is None else tuple(map(np.ascontiguousarray, (terms.low, terms.high)))
+    bounds = (
+        (None, None)
+        if terms.low is None or terms.high is None
+        else tuple(map(np.ascontiguousarray, (terms.low, terms.high)))
+    )
     return Terms(np.ascontiguousarray(terms.l1), np.ascontiguousarray(terms.l2), *bounds)
 
 
@@ -473,7 +475,14 @@ def _unpenalised(ready: Ready, log: _Log) -> None:
         box = Terms(np.zeros(len(index)), np.zeros(len(index)), terms.low[index], terms.take(index).high)
         warm = Warm(np.zeros(len(index)), np.zeros(len(index)))
         B, _, stats = kernels.gram_path(
-            np.ascontiguousarray(gram), ready.yy, c, _contiguous(box), warm, np.zeros(1), 0.3 * ready.enough, ready.job.most
+            np.ascontiguousarray(gram),
+            ready.yy,
+            c,
+            _contiguous(box),
+            warm,
+            np.zeros(1),
+            0.3 * ready.enough,
+            ready.job.most,
         )
         b, rounds = B[0], stats[0, 1]
     elif ready.matrix is not None:
@@ -491,7 +500,11 @@ def _unpenalised(ready: Ready, log: _Log) -> None:
         rr, dual = max(float(ready.yy - b @ (c + g[index])), 0.0), None
     free = terms.low is None
     slack = float(np.abs(g[index]) @ np.abs(b)) if free else float(stats[0, 0])
-    kkt = float(np.abs(g[index]).max(initial=0.0)) if free else Terms(
-        np.zeros(len(index)), np.zeros(len(index)), terms.take(index).low, terms.take(index).high
-    ).kkt(b, g[index], 0.0)
+    kkt = (
+        float(np.abs(g[index]).max(initial=0.0))
+        if free
+        else Terms(np.zeros(len(index)), np.zeros(len(index)), terms.take(index).low, terms.take(index).high).kkt(
+            b, g[index], 0.0
+        )
+    )
     log.accept(index, b, Certificate(0.5 * rr, slack, kkt, 1.0), rounds, dual)

@@ -197,9 +197,9 @@ def _install(
         worth = worths[name]
         thresholds[name] = worth.cut(share)
         observed[name] = float(worth.mask(worth.inputs, share, thresholds[name]).to(torch.float32).mean())
-        made[id(layer)] = ActivationSparseLinear(
-            layer.weight, thresholds[name], norms=worth.factors(share), bias=layer.bias
-        )
+        sparse = ActivationSparseLinear(layer.weight, thresholds[name], norms=worth.factors(share), bias=layer.bias)
+        sparse.observed = observed[name]
+        made[id(layer)] = sparse
     replace(model, lambda layer: made.get(id(layer), layer))
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
     return InputSparse(model, score, thresholds, dict(keeps), observed, sizes)
@@ -257,6 +257,7 @@ def _gated(
         sizes[layer] = module.down_proj.weight.numel()
         module.act_fn = GatedCut(module.act_fn, thresholds[layer])
         module.down_proj = ActivationSparseLinear(module.down_proj.weight, 0.0, bias=module.down_proj.bias)
+        module.down_proj.observed = observed[layer]
     return InputSparse(model, "cats", thresholds, dict.fromkeys(thresholds, keep), observed, sizes)
 
 

@@ -285,6 +285,8 @@ class ActivationSparseLinear(_Native):
         self.register_buffer("weight_t", weight.detach().T.contiguous())
         self.register_buffer("norms", None if norms is None else norms.detach().to(torch.float32))
         self.register_buffer("threshold", torch.tensor(float(threshold), dtype=torch.float32))
+        #: Share of inputs that stayed on the calibration data, where it is known.
+        self.observed: float | None = None
 
     @property
     def weight(self) -> Tensor:

@@ -50,7 +50,7 @@ def lora_prune(
     >>> lora_prune(2 * one, one, one, 3 * one, one)
     array([[9.]])
 
-    Reference: Zhang et al. 2023, section 3; compared with the authors' code, which leaves the square out.
+    Reference: Zhang et al. 2023; compared with the authors' code, which leaves the square out.
     """
     gradient = lora_b_grad @ lora_a + lora_b @ lora_a_grad - lora_b_grad @ lora_a_grad
     size = array_namespace(weight, lora_a).abs(gradient * (weight + scaling * (lora_b @ lora_a)))
@@ -96,7 +96,7 @@ def pst(
     >>> pst(np.array([[-2.0, 0.0]]), np.ones((1, 1)), np.ones((1, 2)), np.zeros(1), np.array([0.0, 5.0]))
     array([[3., 6.]])
 
-    Reference: Li et al. 2022, section 3; the form of the authors' code.
+    Reference: Li et al. 2022; the form of the authors' code.
     """
     size = array_namespace(weight, pst_a).abs(weight)
     return size + alpha1 * (pst_a @ pst_b) + alpha2 * (pst_rows[:, None] + pst_columns[None, :])

@@ -35,7 +35,7 @@ def grasp(weight: Array, hessian_grad: Array, /) -> Array:
     >>> grasp(np.array([[2.0, -1.0]]), np.array([[0.5, 3.0]]))
     array([[ 1., -3.]])
 
-    Reference: Wang et al. 2020, equation 8. The sign was checked on a quadratic loss and against the copy in the
+    Reference: Wang et al. 2020. The sign was checked on a quadratic loss and against the copy in the
     code of Tanaka et al. 2020; the temperature 200 of the authors' code scales the logits of the pass, not the score.
     """
     return weight * hessian_grad
@@ -67,7 +67,7 @@ def synflow(weight: Array, synflow_grad: Array, /) -> Array:
     >>> synflow(np.array([[2.0, -1.0]]), np.array([[0.5, 3.0]]))
     array([[1., 3.]])
 
-    Reference: Tanaka et al. 2020, equation 1 and algorithm 1; their conservation law (what enters a hidden unit
+    Reference: Tanaka et al. 2020, read beside the authors' code; their conservation law (what enters a hidden unit
     leaves it) is a test.
     """
     return array_namespace(weight, synflow_grad).abs(weight * synflow_grad)

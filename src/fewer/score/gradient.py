@@ -47,7 +47,7 @@ def taylor(weight: Array, grad: Array, /) -> Array:
     >>> taylor(np.array([[2.0, -1.0]]), np.array([[0.5, 3.0]]))
     array([[1., 3.]])
 
-    Reference: Molchanov et al. 2017, equation 7, for single weights; Lee et al. 2019, equation 6.
+    Reference: Molchanov et al. 2017, equation 7, for single weights; Lee et al. 2019.
     """
     xp = array_namespace(weight, grad)
     return xp.abs(weight * grad)

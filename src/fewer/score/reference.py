@@ -53,7 +53,7 @@ def d_pruner(
     >>> d_pruner(2 * one, one, 0 * one, one, 0 * one, lam=0.5)
     array([[6.]])
 
-    Reference: Zhang et al. 2024, section 3 (importance, regularised loss, dual score).
+    Reference: Zhang et al. 2024 (general importance, regularised loss, dual score).
     """
     domain = taylor_second(weight, grad, grad_sq)
     general = taylor_second(weight, reference_grad, reference_grad_sq)
@@ -108,7 +108,7 @@ def gaprune(
     >>> gaprune(4 * one, one, 3 * one, one, one, strength=0.0, root=1.0).round(3)
     array([[10.]])
 
-    Reference: Tang and Yang 2025, section 3; compared with the authors' code, in which beta is 1, root 0.5 and the
+    Reference: Tang and Yang 2025; compared with the authors' code, in which beta is 1, root 0.5 and the
     clip 0.8 to 1.2. They rank over all chosen layers: budget global.
     """
     if neighbourhood not in (1, 3):

@@ -45,7 +45,7 @@ def lift(weight: Array, /, *, rank: int = 128) -> Array:
     array([[3., 0.],
            [0., 0.]])
 
-    Reference: Liu et al. 2025, section 3; the exact decomposition of the authors' code, which also has a randomised
+    Reference: Liu et al. 2025; the exact decomposition of the authors' code, which also has a randomised
     one. They train the weights of highest score (about 5 %) instead of keeping them alone.
     """
     if rank < 1:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fewer.update.admm import admm
-from fewer.update.alps import alps, solve_levels
+from fewer.update.alps import alps
 from fewer.update.auto import auto
 from fewer.update.bias import bias
 from fewer.update.dsnot import dsnot
 from fewer.update.least_squares import least_squares
+from fewer.update.levels import solve_levels
 from fewer.update.net_trim import net_trim
 from fewer.update.path_following import path_following
 from fewer.update.sweep import sweep

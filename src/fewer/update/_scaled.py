@@ -14,8 +14,13 @@ from array_api_compat import array_namespace, device
 from fewer.method import FewerError
 from fewer.types import Array, Mask
 from fewer.update._gram import damped
+from fewer.update.updated import Updated
 
-__all__ = ["Basis", "Scaled", "basis", "conjugate_gradient", "scaled"]
+__all__ = ["Basis", "Scaled", "basis", "conjugate_gradient", "finish", "scaled"]
+
+
+#: Relative residual at which the refit stops.
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +134,15 @@ def conjugate_gradient(
         search = residual + ratio * search
         norm = new
     return rows, steps
+
+
+def finish(weight: Array, problem: Scaled, mask: Mask, start: Array, refit: int, steps: int) -> Updated:
+    """Refit on the support and go back to the layer's own coordinates; rows that keep everything stay untouched."""
+    xp = array_namespace(weight, mask)
+    base = problem.basis
+    rows, used = conjugate_gradient(base.matrix, problem.target, mask, start, refit, _TOLERANCE)
+    solved = xp.astype(rows / base.scale[None, :], weight.dtype)
+    untouched = xp.all(mask, axis=1)[:, None] | ~base.alive[None, :]
+    final = xp.where(mask & untouched, weight, xp.where(mask, solved, xp.zeros_like(weight)))
+    notes: dict[str, float | str] = {"iterations": float(steps), "refit": float(used), "error": problem.error(rows)}
+    return Updated(final, mask, notes)

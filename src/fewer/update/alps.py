@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,13 @@ from array_api_compat import array_namespace
 from fewer.method import Paper, method
 from fewer.types import Array, Mask
 from fewer.update._keep import kept
-from fewer.update._scaled import Scaled, conjugate_gradient, scaled
+from fewer.update._scaled import Scaled, finish, scaled
 from fewer.update.updated import Updated
 
 if TYPE_CHECKING:
     from fewer.select import Rule
 
-__all__ = ["alps", "solve_levels"]
+__all__ = ["alps"]
 
 _PAPER = Paper(
     "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for Large Language Models", 2024, "2406.07831"
@@ -29,8 +28,6 @@ _PERIOD = 3
 _THIN = 1 / _PERIOD
 #: The support has settled when less than this share of it changed over one period.
 _SETTLED = 3e-3
-#: Relative residual at which the refit stops.
-_TOLERANCE = 1e-4
 
 
 @dataclass(slots=True)
@@ -104,67 +101,10 @@ def alps(
     xp = array_namespace(weight, mask, input_gram)
     problem = scaled(weight, input_gram, damping)
     if rule is None:
-        return _finish(weight, problem, mask, problem.dense * xp.astype(mask, problem.dense.dtype), refit, 0)
+        return finish(weight, problem, mask, problem.dense * xp.astype(mask, problem.dense.dtype), refit, 0)
     state = _begin(problem, rule, rho)
     _find_support(problem, rule, state, growth, steps)
-    return _finish(weight, problem, state.mask, state.sparse, refit, state.steps)
-
-
-def solve_levels(
-    weight: Array,
-    input_gram: Array,
-    rules: Sequence[Rule],
-    /,
-    *,
-    damping: float = 0.01,
-    rho: float = 0.05,
-    growth: float = 1.3,
-    steps: int = 120,
-    restart: float = 0.3,
-    refit: int = 12,
-) -> list[Updated]:
-    """`alps` at several levels of one layer: one eigenbasis, and each level starts from the one before it.
-
-    Formula: as `alps`; the first rule starts cold, each later one from the sparse copy and dual of its predecessor
-    at penalty `restart`.
-
-    Args:
-        weight: (out, in).
-        input_gram: (in, in) second moment of the inputs.
-        rules: neighbours should be near each other; order them by keep, largest first.
-        damping: share of the mean diagonal added to the Gram matrix.
-        rho: first penalty of the first level.
-        growth: factor on the penalty every third iteration.
-        steps: most ADMM iterations of each level.
-        restart: first penalty of the later levels.
-        refit: most conjugate-gradient steps of each level.
-
-    Returns:
-        One result per rule, in order.
-
-    Raises:
-        FewerError: the Gram matrix does not fit or is not finite.
-
-    Example:
-        >>> import numpy as np
-        >>> from fewer.select import rule
-        >>> weight = np.array([[1.0, 1.1, 0.8]])
-        >>> [int(u.mask.sum()) for u in solve_levels(weight, np.eye(3), [rule((1, 3), k) for k in (3, 2, 1)])]
-        [3, 2, 1]
-
-    Reference: ours; the inner solver is Meng et al. 2024.
-    """
-    problem = scaled(weight, input_gram, damping)
-    results: list[Updated] = []
-    state: _State | None = None
-    for rule in rules:
-        if state is None:
-            state = _begin(problem, rule, rho)
-        else:
-            state.dual, state.rho, state.steps = state.dual * (state.rho / restart), restart, 0
-        _find_support(problem, rule, state, growth, steps)
-        results.append(_finish(weight, problem, state.mask, state.sparse, refit, state.steps))
-    return results
+    return finish(weight, problem, state.mask, state.sparse, refit, state.steps)
 
 
 def _begin(problem: Scaled, rule: Rule, rho: float) -> _State:
@@ -207,15 +147,3 @@ def _find_support(problem: Scaled, rule: Rule, state: _State, growth: float, ste
             break
     state.mask = rule.select(moved * moved)
     state.sparse = moved * xp.astype(state.mask, moved.dtype)
-
-
-def _finish(weight: Array, problem: Scaled, mask: Mask, start: Array, refit: int, steps: int) -> Updated:
-    """Refit on the support and go back to the layer's own coordinates; rows that keep everything stay untouched."""
-    xp = array_namespace(weight, mask)
-    base = problem.basis
-    rows, used = conjugate_gradient(base.matrix, problem.target, mask, start, refit, _TOLERANCE)
-    solved = xp.astype(rows / base.scale[None, :], weight.dtype)
-    untouched = xp.all(mask, axis=1)[:, None] | ~base.alive[None, :]
-    final = xp.where(mask & untouched, weight, xp.where(mask, solved, xp.zeros_like(weight)))
-    notes: dict[str, float | str] = {"iterations": float(steps), "refit": float(used), "error": problem.error(rows)}
-    return Updated(final, mask, notes)

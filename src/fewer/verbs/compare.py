@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from fewer.events import Progress, StageStarted, emit
 from fewer.method import FewerError
-from fewer.plan import DEFAULT_UPDATE
 from fewer.recipe import Recipe
 from fewer.verbs.result import Candidate, Comparison, Provenance, Quality
 
@@ -108,9 +107,7 @@ def race(
     from fewer.verbs.prune import run
 
     opened = opened_of(model)
-    pairs = [
-        entry if isinstance(entry, tuple) else (label_of(entry.resolve(DEFAULT_UPDATE)), entry) for entry in recipes
-    ]
+    pairs = [entry if isinstance(entry, tuple) else (label_of(entry.resolve()), entry) for entry in recipes]
     if not pairs:
         raise FewerError("a race needs at least one recipe")
     first = pairs[0][1].data

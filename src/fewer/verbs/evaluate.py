@@ -175,12 +175,12 @@ def _measure_batch(
 ) -> None:
     """One batch through the dense model once and through every candidate."""
     expected = None if reference is None else _outputs(reference, inputs, "the dense model")
+    targets = _Targets(inputs, expected)
     if expected is not None:
-        _add(base, expected, None, inputs)
+        _add(base, expected, _Targets(inputs, None))
     for name, module in runs.items():
-        got = expected if module is reference else _outputs(module, inputs, f"'{name}'")
-        assert got is not None
-        _add(tallies[name], got, expected, inputs)
+        same = module is reference and expected is not None
+        _add(tallies[name], expected if same else _outputs(module, inputs, f"'{name}'"), targets)
 
 
 def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str) -> Tensor:
@@ -193,22 +193,56 @@ def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str) -
     return out
 
 
-def _add(tally: _Tally, got: Tensor, expected: Tensor | None, inputs: Mapping[str, Tensor]) -> None:
-    tokens = inputs.get("input_ids")
+class _Targets:
+    """What the outputs on one batch are compared with; what depends on the dense model alone is computed once."""
+
+    def __init__(self, inputs: Mapping[str, Tensor], expected: Tensor | None) -> None:
+        self.tokens = inputs.get("input_ids")
+        self.attention = inputs.get("attention_mask")
+        self.expected = expected
+        self._kept: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
+
+    def live(self, row: int) -> Tensor:
+        """Which next tokens of a window are real."""
+        import torch
+
+        assert self.tokens is not None
+        if self.attention is None:
+            return torch.ones(self.tokens.shape[1] - 1, dtype=torch.bool)
+        return self.attention[row, 1:].bool()
+
+    def dense(self, row: int, part: slice, use: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, probabilities and favourites of the dense model on a part of a window."""
+        import torch
+
+        assert self.expected is not None
+        key = (row, part.start)
+        if key in self._kept:
+            return self._kept[key]
+        log_p = torch.log_softmax(self.expected[row, :-1][part][use].float(), dim=-1)
+        found = (log_p, log_p.exp(), log_p.argmax(-1))
+        if self.expected.numel() <= 2 * _CHUNK:
+            self._kept[key] = found
+        return found
+
+
+def _add(tally: _Tally, got: Tensor | None, targets: _Targets) -> None:
+    assert got is not None
+    tokens = targets.tokens
     if tokens is not None and got.ndim == 3 and got.shape[:2] == tokens.shape:
-        _add_tokens(tally, got, expected, tokens, inputs.get("attention_mask"))
+        _add_tokens(tally, got, tokens, targets)
     else:
-        _add_outputs(tally, got, expected)
+        _add_outputs(tally, got, targets.expected)
 
 
-def _add_tokens(tally: _Tally, got: Tensor, expected: Tensor | None, tokens: Tensor, attention: Tensor | None) -> None:
+def _add_tokens(tally: _Tally, got: Tensor, tokens: Tensor, targets: _Targets) -> None:
     """Next-token losses of one batch of windows (windows, context, vocabulary)."""
     import torch
 
     rows, width, vocabulary = got.shape
     step = max(1, _CHUNK // vocabulary)
     for row in range(rows):
-        live = torch.ones(width - 1, dtype=torch.bool) if attention is None else attention[row, 1:].bool()
+        live = targets.live(row)
         loss = 0.0
         for start in range(0, width - 1, step):
             part = slice(start, min(start + step, width - 1))
@@ -216,10 +250,10 @@ def _add_tokens(tally: _Tally, got: Tensor, expected: Tensor | None, tokens: Ten
             target = tokens[row, 1:][part][use].to(got.device)
             log_q = torch.log_softmax(got[row, :-1][part][use].float(), dim=-1)
             loss -= float(log_q.gather(1, target[:, None]).double().sum())
-            if expected is not None:
-                log_p = torch.log_softmax(expected[row, :-1][part][use].float(), dim=-1)
-                tally.kl += float((log_p.exp() * (log_p - log_q)).sum(-1).double().sum())
-                tally.agree += int((log_p.argmax(-1) == log_q.argmax(-1)).sum())
+            if targets.expected is not None:
+                log_p, p, first = targets.dense(row, part, use)
+                tally.kl += float((p * (log_p - log_q)).sum(-1).double().sum())
+                tally.agree += int((first == log_q.argmax(-1)).sum())
         tally.nll.append(loss)
         tally.count.append(int(live.sum()))
 

@@ -17,7 +17,6 @@ from fewer.verbs.pruned import Pruned
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
-    from fewer.adapt.data import Batches
 
 __all__ = ["plan_for", "prune", "random_like", "run"]
 
@@ -214,7 +213,7 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
     for layer in opened.candidates:
         if layer.name in engine.counts:
             engine.prune_layer(layer, {})
-    return _finish(engine, opened, None, like.model_hash, time.monotonic() - start)
+    return result_of(engine, opened, time.monotonic() - start, "", "", like.model_hash)
 
 
 def _run_in_memory(opened: Opened, data: Any, recipe: Recipe, *, fresh: bool, progress: Progress | None) -> Pruned:
@@ -223,8 +222,8 @@ def _run_in_memory(opened: Opened, data: Any, recipe: Recipe, *, fresh: bool, pr
     start = time.monotonic()
     made = make_plan(opened, recipe)
     settings = made.recipe.data
-    source = data if data is not None else (settings.text or None)
-    batches = calibration(source, opened, settings.samples, settings.length, settings.seed)
+    given = data if data is not None else (settings.text or None)
+    batches = calibration(given, opened, settings.samples, settings.length, settings.seed)
     names = made.evidence
     if batches is None:
         if evidence_of(made.recipe):
@@ -236,14 +235,18 @@ def _run_in_memory(opened: Opened, data: Any, recipe: Recipe, *, fresh: bool, pr
     title = f"{made.recipe.score}, keep {made.recipe.mean_keep():g}, {made.recipe.pattern}"
     emit(progress, RunStarted("prune", title, len(made.rows), len(opened.blocks)))
     run_rounds(engine, target, batches, names)
-    result = _finish(engine, target, batches, dense_hash, time.monotonic() - start)
+    source, digest = ("", "") if batches is None else (batches.source, batches.hash)
+    result = result_of(engine, target, time.monotonic() - start, source, digest, dense_hash)
     for text in result.notes:
         emit(progress, Note(text))
     emit(progress, RunDone("prune", result.seconds, f"{result.sparsity:.4%} of {made.total:,} weights are zero"))
     return result
 
 
-def _finish(engine: Engine, opened: Opened, batches: Batches | None, dense_hash: str, seconds: float) -> Pruned:
+def result_of(
+    engine: Engine, opened: Opened, seconds: float, calibration: str, calibration_hash: str, model_hash: str
+) -> Pruned:
+    """What a finished engine and its model amount to."""
     rows = [row.name for row in engine.plan.rows if row.name in engine.results]
     return Pruned(
         source=opened,
@@ -254,9 +257,9 @@ def _finish(engine: Engine, opened: Opened, batches: Batches | None, dense_hash:
         notes=engine.notes(),
         histograms=engine.job.histograms.finish(),
         layer_notes=engine.layer_notes,
-        calibration="" if batches is None else batches.source,
-        calibration_hash="" if batches is None else batches.hash,
-        model_hash=dense_hash,
+        calibration=calibration,
+        calibration_hash=calibration_hash,
+        model_hash=model_hash,
     )
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.method import FewerError
 from fewer.plan import Plan, evidence_of, make_plan
-from fewer.recipe import Recipe, parse_recipe
-from fewer.update.alps import solve_levels
+from fewer.recipe import Recipe, load_recipe
+from fewer.update import solve_levels
 from fewer.verbs._engine import Engine, missing_data, ticker
 from fewer.verbs._solve import Solved, working
 from fewer.verbs.compare import compare
+from fewer.verbs.prune import result_of
 from fewer.verbs.pruned import Pruned
 from fewer.verbs.result import Comparison
 
@@ -51,7 +52,7 @@ class Sweep:
         """
         if level not in self.recipes:
             raise FewerError(f"this sweep has no level '{level}'; it has: {', '.join(self.recipes)}")
-        return _solve(self.dense, {level: self.recipes[level]}, self.store, self.calibration)[level]
+        return _solve(self.dense, self.recipes, self.store, self.calibration, wanted=level)[level]
 
     def save(self, out: str | Path) -> Path:
         """Write evidence, recipes, table (JSON) and report page; `materialise(out, level, dense)` reads it.
@@ -143,7 +144,7 @@ def sweep(
     evidence, source = _evidence(opened, plans, calibration, store, progress)
     measured = time.monotonic() - start
     recipes = {name: plan.recipe for name, plan in plans.items()}
-    results = _solve(opened, recipes, evidence, source, progress)
+    results = _solve(opened, recipes, evidence, source, progress=progress)
     comparison = compare(opened, *results.values(), data=data, context=context, labels=list(results), progress=progress)
     curve = tuple(
         c if c.random else dataclasses.replace(c, group=_group(recipes[c.label])) for c in comparison.candidates
@@ -177,9 +178,9 @@ def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
         raise FewerError(f"'{folder}' has no level '{level}'; it has: {', '.join(mark['levels'])}")
     opened = opened_of(dense)
     store = Store.load(Path(folder) / "evidence", model=opened.hash())
-    file = Path(folder) / Path(mark["levels"][level]).name
-    recipe = parse_recipe(file.read_text("utf-8"), where=str(file))
-    return _solve(opened, {level: recipe.resolve()}, store, str(mark["calibration"]))[level]
+    files = {name: Path(folder) / Path(str(file)).name for name, file in mark["levels"].items()}
+    recipes = {name: load_recipe(file).resolve() for name, file in files.items()}
+    return _solve(opened, recipes, store, str(mark["calibration"]), wanted=level)[level]
 
 
 def _mark(folder: Path) -> dict[str, Any]:
@@ -229,60 +230,64 @@ def _short(store: Store) -> str:
 
 
 def _solve(
-    opened: Opened, recipes: Mapping[str, Recipe], store: Store, source: str, progress: Progress | None = None
+    opened: Opened,
+    recipes: Mapping[str, Recipe],
+    store: Store,
+    source: str,
+    *,
+    wanted: str = "",
+    progress: Progress | None = None,
 ) -> dict[str, Pruned]:
-    """All levels, layer by layer, so that what depends on the layer alone is computed once."""
+    """All levels, or one, layer by layer, so that what depends on the layer alone is computed once."""
     from fewer.verbs._inputs import copy_of
 
     dense_hash = opened.hash()
     engines = {name: Engine(make_plan(opened, recipe)) for name, recipe in recipes.items()}
-    targets = {name: copy_of(opened) for name in recipes}
-    spent = dict.fromkeys(recipes, 0.0)
+    chains = _chains(engines)
+    if wanted:
+        # A warm-started level is what it is because of the levels before it: they are solved again too.
+        chain = next(chain for chain in chains if wanted in chain)
+        chains = [chain[: chain.index(wanted) + 1]]
+    targets = {name: copy_of(opened) for name in ([wanted] if wanted else recipes)}
+    spent = dict.fromkeys(targets, 0.0)
     chosen = {row.name for row in next(iter(engines.values())).plan.rows}
     layers = [layer for layer in opened.candidates if layer.name in chosen]
-    for engine in engines.values():
-        engine.allot(layers, store, None)
+    for name in {name for chain in chains for name in chain}:
+        engines[name].allot(layers, store, None)
     emit(progress, StageStarted("solving", len(layers)))
     homes = {name: {layer.name: layer for layer in target.candidates} for name, target in targets.items()}
     for layer in layers:
         stored, known = layer.read(), dict(store[layer.name])
-        for name, (solved, seconds) in _solve_layer(layer.name, stored, known, engines).items():
-            home = homes[name][layer.name]
-            home.write(solved.weight)
-            engines[name].record(home, solved)
-            spent[name] += seconds
+        for name, (solved, seconds) in _solve_layer(layer.name, stored, known, engines, chains).items():
+            if name in targets:
+                homes[name][layer.name].write(solved.weight)
+                engines[name].record(layer, solved)
+                spent[name] += seconds
+    digest = "+".join(store.data)
     return {
-        name: Pruned(
-            source=targets[name],
-            masks=engine.masks,
-            plan=engine.plan,
-            layers=tuple(engine.results[row.name] for row in engine.plan.rows),
-            seconds=spent[name],
-            notes=engine.notes(),
-            histograms=engine.job.histograms.finish(),
-            layer_notes=engine.layer_notes,
-            calibration=source,
-            calibration_hash="+".join(store.data),
-            model_hash=dense_hash,
-        )
-        for name, engine in engines.items()
+        name: result_of(engines[name], target, spent[name], source, digest, dense_hash)
+        for name, target in targets.items()
     }
 
 
 def _solve_layer(
-    name: str, stored: Tensor, known: Mapping[str, Tensor], engines: Mapping[str, Engine]
+    name: str,
+    stored: Tensor,
+    known: Mapping[str, Tensor],
+    engines: Mapping[str, Engine],
+    chains: Sequence[Sequence[str]],
 ) -> dict[str, tuple[Solved, float]]:
     """All levels of one layer, and what each of them took: scores and factorisations are shared where they can be."""
     weight = working(name, stored)
     scores: dict[str, Tensor] = {}
     found: dict[str, tuple[Solved, float]] = {}
-    for chain in _chains(engines):
+    for chain in chains:
         clock = time.monotonic()
         job = engines[chain[0]].job
         key = json.dumps([job.recipe.score, job.recipe.score_options, job.recipe.seed], sort_keys=True, default=str)
         if key not in scores:
             scores[key] = job.scores(name, weight, known)
-        if len(chain) > 1:
+        if _chained(job.recipe):
             rules = [engines[level].job.rule(stored, engines[level].counts[name]) for level in chain]
             made = solve_levels(weight, known["input_gram"], rules, **job.recipe.update_options)
             solved = [
@@ -302,7 +307,14 @@ def _chains(engines: Mapping[str, Engine]) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     for name, engine in engines.items():
         recipe = engine.recipe
-        shared = recipe.update == "alps" and recipe.choose == "update"
-        key = f"{recipe.budget} {recipe.unit} {engine.job.pattern.keep is None}" if shared else f"alone {name}"
+        kind = f"{recipe.budget} {recipe.unit} {engine.job.pattern.keep is None}"
+        key = kind if _chained(recipe) else f"alone {name}"
         groups.setdefault(key, []).append(name)
     return [sorted(group, key=lambda level: -engines[level].recipe.mean_keep()) for group in groups.values()]
+
+
+def _chained(recipe: Recipe) -> bool:
+    """Whether one warm-started solve serves the levels of this recipe: `alps` or `auto` with no pace of their own."""
+    return (
+        recipe.choose == "update" and recipe.update in ("alps", "auto") and not set(recipe.update_options) - {"damping"}
+    )

@@ -98,7 +98,8 @@ class CrossValidated(Estimator):
         from fewer.linear.losses import Squared
 
         loss = self._loss() or Squared()
-        return np.array([loss.value(eta[:, k], y, weights) for k in range(eta.shape[1])]) / weights.sum()
+        sums = [loss.value(eta[:, k], y, weights) for k in range(eta.shape[1])]
+        return np.asarray(np.array(sums) / weights.sum(), dtype=np.float64)
 
 
 def _held_out(

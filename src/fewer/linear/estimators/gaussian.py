@@ -103,7 +103,7 @@ class ElasticNet(Regressor):
     >>> import numpy as np
     >>> X = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
     >>> ElasticNet(alpha=0.1, l1_ratio=0.5).fit(X, X[:, 0]).coef_.round(3)
-    array([0.476, 0.476])
+    array([0.446, 0.446])
 
     Reference: Zou and Hastie 2005, in scikit-learn's parametrisation.
     """

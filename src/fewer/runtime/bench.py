@@ -1,0 +1,212 @@
+"""Time a model in several makes, side by side: torch dense, own dense, packed, activation-sparse.
+
+Both dense controls are always there. Steps of all contenders are interleaved in random order and the 20th percentile
+is taken; on one thread the clock is the thread's CPU time, which other programs cannot stretch. Weights are cold as
+in real decoding as long as the model is larger than the caches.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from fewer.method import FewerError
+from fewer.runtime.inputs import sparsify_inputs
+from fewer.runtime.linear import ActivationSparseLinear, GemvLinear, PackedLinear
+from fewer.runtime.machine import Machine, machine
+from fewer.runtime.model import linear_layers, pack, replace
+
+__all__ = ["Bench", "Timing", "bench", "contenders", "random_llama"]
+
+_CLASSES = (nn.Linear, PackedLinear, GemvLinear, ActivationSparseLinear)
+TORCH, OWN = "torch dense", "own dense"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One contender at one batch in one phase. Bytes are those of linear weights read for one token at batch 1."""
+
+    contender: str
+    phase: Literal["prefill", "decode"]
+    batch: int
+    tokens_per_second: float
+    milliseconds: float
+    milliseconds_per_layer: float
+    bytes_per_token: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All timings of one run, with the machine and the clock named."""
+
+    machine: Machine
+    clock: str
+    layers: int
+    timings: tuple[Timing, ...]
+
+    def ratio(self, contender: str, against: str = TORCH, *, phase: str = "decode", batch: int = 1) -> float:
+        """How many times faster a contender is than another."""
+        found = {t.contender: t for t in self.timings if t.phase == phase and t.batch == batch}
+        if contender not in found or against not in found:
+            raise FewerError(f"no timing of '{contender}' and '{against}' at batch {batch} in {phase}")
+        return found[contender].tokens_per_second / found[against].tokens_per_second
+
+
+def contenders(
+    model: nn.Module, *, keep: float = 0.5, data: Sequence[Any] = (), dtype: torch.dtype | None = None
+) -> dict[str, nn.Module]:
+    """The makes of a model that `bench` compares: both controls, packed if it is sparse, activation-sparse with data.
+
+    Args:
+        model: a causal language model, sparse or not.
+        keep: share of inputs for the activation-sparse make.
+        data: calibration batches; without any that make is left out.
+        dtype: stored type of packed weights.
+    """
+    own = copy.deepcopy(model)
+    replace(own, lambda layer: GemvLinear(layer.weight, layer.bias))
+    found: dict[str, nn.Module] = {TORCH: model, OWN: own}
+    weights = [layer.weight for *_, layer in linear_layers(model)]
+    if any(int(torch.count_nonzero(weight)) < 0.7 * weight.numel() for weight in weights):
+        found["packed"] = pack(model, dtype=dtype, copy=True)
+    if data:
+        found["activation-sparse"] = sparsify_inputs(model, data, score="magnitude", keep=keep, skip=(), copy=True).model
+    return found
+
+
+def bench(
+    models: nn.Module | Mapping[str, nn.Module],
+    *,
+    batches: Sequence[int] = (1, 8, 32),
+    prompt: int = 32,
+    steps: int = 10,
+    prefills: int = 3,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Bench:
+    """Time prefill and decoding of causal language models.
+
+    Args:
+        models: contenders by name (see `contenders`), or one model.
+        batches: sequences decoded together.
+        prompt: tokens of the prompt.
+        steps: timed decoding steps of each contender at each batch.
+        prefills: timed prompts of each contender at each batch; 0 leaves the phase out.
+        seed: of the tokens and of the order.
+        progress: called with a line after each batch.
+
+    Returns:
+        The timings.
+
+    Raises:
+        FewerError: no steps, or a model without a vocabulary.
+    """
+    named = models if isinstance(models, Mapping) else contenders(models)
+    if steps < 1 or not named:
+        raise FewerError("bench needs at least one model and one step")
+    first = next(iter(named.values()))
+    vocabulary = getattr(getattr(first, "config", None), "vocab_size", None)
+    if vocabulary is None:
+        raise FewerError(f"bench needs a causal language model; {type(first).__name__} has no vocabulary size")
+    clock, name = (time.thread_time, "thread CPU time") if torch.get_num_threads() == 1 else (time.perf_counter, "wall")
+    chance, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    layers = sum(isinstance(module, _CLASSES) for module in first.modules())
+    found: list[Timing] = []
+    for batch in batches:
+        tokens = torch.randint(0, vocabulary, (batch, prompt + steps + 1), generator=generator)
+        times = _race(named, tokens, prompt, steps, prefills, clock, chance)
+        for (contender, phase), seconds in times.items():
+            best = sorted(seconds)[len(seconds) // 5]
+            count = batch * (prompt if phase == "prefill" else 1)
+            size = _bytes(named[contender])
+            milli = best * 1e3
+            found.append(
+                Timing(contender, phase, batch, count / best, milli, milli / max(layers, 1), size, len(seconds))
+            )
+        if progress is not None:
+            progress(f"batch {batch} timed")
+    return Bench(machine(), name, layers, tuple(found))
+
+
+def random_llama(
+    sparsity: float = 0.0, *, dtype: torch.dtype = torch.float32, layers: int = 12, seed: int = 0
+) -> nn.Module:
+    """A Llama of 110 million random weights (hidden 768, 12 layers, intermediate 2048, vocabulary 16000) to time.
+
+    Every linear layer, the output head among them, has a random share `sparsity` of zeros.
+
+    Args:
+        sparsity: share of zeros.
+        dtype: float32 or bfloat16.
+        layers: number of blocks.
+        seed: of weights and zeros.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        hidden_size=768, num_hidden_layers=layers, intermediate_size=2048, num_attention_heads=12,
+        num_key_value_heads=12, vocab_size=16000, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval().to(dtype)
+    with torch.no_grad():
+        for *_, layer in linear_layers(model):
+            if sparsity:
+                layer.weight.mul_(torch.rand(layer.weight.shape) >= sparsity)
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _race(
+    models: Mapping[str, nn.Module],
+    tokens: torch.Tensor,
+    prompt: int,
+    steps: int,
+    prefills: int,
+    clock: Callable[[], float],
+    chance: random.Random,
+) -> dict[tuple[str, Literal["prefill", "decode"]], list[float]]:
+    """Seconds of every call, contenders in a new random order at every turn."""
+    times: dict[tuple[str, Literal["prefill", "decode"]], list[float]] = {}
+    caches: dict[str, Any] = {}
+    order = list(models)
+    with torch.inference_mode():
+        for turn in range(max(prefills, 0) + 1):
+            chance.shuffle(order)
+            for name in order:
+                start = clock()
+                out = models[name](tokens[:, :prompt], use_cache=True)
+                if turn:
+                    times.setdefault((name, "prefill"), []).append(clock() - start)
+                caches[name] = out.past_key_values
+        for step in range(steps + 1):
+            chance.shuffle(order)
+            for name in order:
+                here = tokens[:, prompt + step : prompt + step + 1]
+                start = clock()
+                out = models[name](here, past_key_values=caches[name], use_cache=True)
+                if step:
+                    times.setdefault((name, "decode"), []).append(clock() - start)
+                caches[name] = out.past_key_values
+    return times
+
+
+def _bytes(model: nn.Module) -> int:
+    total = 0
+    for module in model.modules():
+        if isinstance(module, PackedLinear):
+            total += module.packed.nbytes
+        elif isinstance(module, ActivationSparseLinear):
+            share = module.observed if module.observed is not None else 1.0
+            total += round(share * module.weight_t.numel() * module.weight_t.element_size())
+        elif isinstance(module, nn.Linear | GemvLinear):
+            total += module.weight.numel() * module.weight.element_size()
+    return total
