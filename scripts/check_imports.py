@@ -17,6 +17,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("linear",),
     ("adapt",),
     ("evidence",),
+    ("maskfile",),
     ("runtime",),
     ("recipe",),
     ("plan",),

@@ -269,9 +269,7 @@ class Run:
                 group["lr"] = group["base_lr"] * factor
         generator = np.random.default_rng([self.settings.seed, self.progress.step])
         settings = self.settings
-        window = draw_windows(
-            self.parts, settings.batch, settings.context + 1, settings.library_share, generator
-        )
+        window = draw_windows(self.parts, settings.batch, settings.context + 1, settings.library_share, generator)
         loss = train_step(self.model, self.forward, self.optimizers, window, settings.clip)
         weight = max(1 - self.settings.ema, 1 / (self.progress.step + 1))
         with torch.no_grad():
@@ -358,9 +356,7 @@ def prepare(settings: Settings, folder: Path, checkpoint: Path) -> tuple[Run, So
 
 def parse() -> argparse.Namespace:
     """Read the command line: one option for each setting, and the places of the files."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in asdict(Settings()).items():
         option = "--" + name.replace("_", "-")
         if isinstance(value, bool):

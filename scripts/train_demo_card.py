@@ -50,10 +50,15 @@ training file. The text belongs to its authors, see `LICENSE-texts`.
 
 ## Training
 
-{date}, on {threads} CPU threads ({machine}), bfloat16 autocast, {minutes:.0f} minutes, {steps:,} steps of
-{batch_tokens:,} tokens, {seen:,} tokens in all (about {epochs:.1f} passes), {speed:,.0f} tokens a second.
-{optimizer}; warm-up, constant rate, then linear decay; moving average of the weights; final training loss
-{loss:.3f}. `scripts/train_demo.py` reproduces it up to the speed of the machine and the order of float sums.
+{date}, on {threads} CPU threads ({machine}) that other work shared, bfloat16 autocast:
+
+- {minutes:.0f} minutes, {steps:,} steps of {batch_tokens:,} tokens, {seen:,} tokens in all (about {epochs:.1f} passes;
+  library files are drawn more often than tests), {speed:,.0f} tokens a second
+- {optimizer}; warm-up, constant rate, then linear decay
+- stored weights: the moving average; training loss at the end {loss:.3f} nats a token (the mixture of library
+  and tests, so not comparable with the table below; the model has memorised part of what it was trained on)
+
+`scripts/train_demo.py` made it. Its progress follows the clock, so another machine gives another model.
 
 ## Quality
 
@@ -103,9 +108,7 @@ def held_out(
 
 
 @torch.inference_mode()
-def sample(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, length: int = 200
-) -> str:
+def sample(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, length: int = 200) -> str:
     """Continue a prompt by nucleus sampling with a fixed seed."""
     torch.manual_seed(0)
     ids = torch.tensor([tokenizer(prompt)["input_ids"]])

@@ -27,7 +27,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 Status = Literal["exact", "variant", "ours"]
 
 #: Rooms whose import fills the catalogue. Each room lists its own methods; no folder is scanned.
-ROOMS = ("pattern", "score", "budget", "penalty", "update", "evidence", "linear", "runtime", "verbs")
+ROOMS = (
+    "pattern", "score", "budget", "penalty", "update", "evidence", "linear", "linear.factors", "linear.estimators",
+    "runtime", "verbs",
+)  # fmt: skip
+
+#: Where the methods of a kind stand, if their room has another name: a name is found without loading every room.
+HOMES = {"schedule": "budget", "combine": "score", "factors": "linear.factors", "estimator": "linear.estimators"}
 
 #: Entry-point group through which other packages add methods.
 ENTRY_POINTS = "fewer.methods"
@@ -162,6 +168,9 @@ def find(kind: str, name: str) -> Method:
     Raises:
         FewerError: unknown name; the message suggests the nearest ones.
     """
+    room = HOMES.get(kind, kind)
+    if (kind, name) not in _entries and room in ROOMS:
+        _import(room)
     if (kind, name) not in _entries:
         _load()
     if (kind, name) not in _entries:
@@ -192,12 +201,17 @@ def _load() -> None:
         return
     _loaded = True
     for room in ROOMS:
-        try:
-            importlib.import_module(f"fewer.{room}")
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] == "fewer":
-                raise
+        _import(room)
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=ENTRY_POINTS):
         entry.load()
+
+
+def _import(room: str) -> None:
+    """Import a room; one whose framework is not installed has no methods here."""
+    try:
+        importlib.import_module(f"fewer.{room}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "fewer":
+            raise

@@ -138,3 +138,13 @@ def test_fused_attention_weights_that_no_call_reaches_are_not_offered():
 def test_open_refuses_what_it_cannot_prune(source):
     with pytest.raises(FewerError):
         adapt.open(source)
+
+
+def test_experts_of_unknown_layout_are_not_taken_apart():
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_experts, self.up = 2, nn.Parameter(torch.ones(2, 3, 4))
+            self.out = nn.Linear(4, 4)
+
+    assert [layer.name for layer in adapt.open(Experts()).candidates] == ["out"]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewer.budget import er, erk, global_, lamp, owl, table, uniform
+from fewer.budget.allocation import _round
 from fewer.method import FewerError
 from fewer.select import select
 
@@ -89,3 +90,22 @@ def test_table_takes_the_first_glob_that_matches():
     assert table(shapes, 0.5, shares={"*.q": 1.0, "x.*": 0.25}) == {"x.q": 8, "x.k": 2, "y": 4}
     with pytest.raises(FewerError, match=r"in \(0, 1\]"):
         table(shapes, 0.5, shares={"*": 0.0})
+
+
+@settings(max_examples=50, deadline=None)
+@given(models, st.floats(0.01, 1.0), st.integers(0, 99))
+def test_rounding_meets_the_total_whatever_is_wished(shapes, keep, seed):
+    """Wishes far outside the bounds are cut, and the rest is shared out without draining anyone."""
+    sizes = {name: prod(s) for name, s in shapes.items()}
+    wishes = np.random.default_rng(seed).uniform(-0.5, 1.5, len(sizes)) * list(sizes.values())
+    counts = _round(dict(zip(sizes, wishes, strict=True)), sizes, keep)
+    assert sum(counts.values()) == round(keep * sum(sizes.values()))
+    assert all(0 <= counts[name] <= sizes[name] for name in sizes)
+
+
+def test_uniform_of_layers_that_all_round_the_same_way():
+    """Six layers whose shares all have remainders: carrying the error along would put one of them off by more than 1."""
+    shapes = {"e": (4, 8), "a": (1, 3), "b": (6, 7), "c": (1, 12), "d": (1, 12), "f": (3, 8)}
+    counts = uniform(shapes, 0.1)
+    assert sum(counts.values()) == 12
+    assert all(abs(counts[name] - 0.1 * prod(shapes[name])) < 1 for name in shapes)

@@ -25,7 +25,7 @@ def loaded(program):
         "from fewer.cli.group import call; assert call(['--help']) == 0",
         *(
             f"from fewer.cli.group import call; assert call(['{name}', '--help']) == 0"
-            for name in ("demo", "plan", "prune", "eval", "compare", "run", "methods")
+            for name in ("demo", "plan", "prune", "eval", "compare", "sweep", "materialise", "run", "methods")
         ),
         "from fewer.cli.group import call; assert call(['prnue']) == 2",
     ],

@@ -116,3 +116,24 @@ def test_a_real_process_prints_the_result_and_nothing_else(checkpoint, tmp_path)
     assert done.returncode == 0
     assert json.loads(done.stdout)["sparsity"] == 0.5
     assert all(json.loads(line)["event"] for line in done.stderr.splitlines())
+
+
+def test_a_sweep_solves_every_level_and_any_can_be_written_later(fewer, checkpoint, corpus, tmp_path):
+    swept = ("--out", tmp_path / "swept", "--data", corpus, *DATA, "--eval", corpus, "--context", 64)
+    ended = fewer("sweep", checkpoint, "--keep", "0.7,0.4", "--pattern", "2:4", "--update", "zero", *swept, "--json")
+    assert ended.code == 0, ended.err
+    found = [c for c in json.loads(ended.out)["candidates"] if not c["random"]]
+    assert [(c["pattern"], round(c["sparsity"], 3)) for c in found] == [
+        ("unstructured", 0.3),
+        ("unstructured", 0.6),
+        ("2:4", 0.5),
+    ]
+    level = found[1]["label"]
+    written = fewer("materialise", tmp_path / "swept", level, checkpoint, "--out", tmp_path / "one", "--json")
+    assert json.loads(written.out)["kept"] == round(0.4 * TOTAL)
+
+
+def test_a_sweep_refuses_what_it_cannot_do(refused, checkpoint, corpus, tmp_path):
+    assert refused("sweep", checkpoint, "--data", corpus).startswith("sweep measures every level on held-out text")
+    assert refused("sweep", checkpoint, "--keep", "0.5;0.3").startswith("--keep is '0.5;0.3'; it must be a share")
+    assert "not a sweep" in refused("materialise", checkpoint, "0.5", checkpoint, "--out", tmp_path / "x")

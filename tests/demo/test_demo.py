@@ -61,9 +61,7 @@ def nats(torch, model, batch) -> float:
 
 
 def test_import_is_light():
-    code = (
-        "import sys, fewer.demo; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
-    )
+    code = "import sys, fewer.demo; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
@@ -149,9 +147,9 @@ def test_an_untrained_copy_is_far_worse(torch, model, batch):
 def test_context_helps(torch, model, batch):
     with torch.inference_mode():
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits.float()
-    loss = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none"
-    ).view(len(batch), CONTEXT)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none").view(
+        len(batch), CONTEXT
+    )
     assert loss[:, 128:].mean() < loss[:, :32].mean()
 
 

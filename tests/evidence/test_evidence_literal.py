@@ -3,6 +3,7 @@ from __future__ import annotations
 import literal
 import pytest
 import torch
+import transformers
 import zoo
 
 from fewer import adapt, evidence
@@ -115,3 +116,28 @@ def test_block_similarity_is_the_mean_cosine():
     for index, values in cosines.items():
         got = float(store[f"model.layers.{index}.mlp.up_proj"]["block_similarity"])
         assert got == pytest.approx(sum(values) / len(values), abs=1e-6)
+
+
+def test_transposed_experts_are_seen_as_out_by_in():
+    """GPT-OSS stores (experts, in, out) and multiplies with `@`."""
+    small = dict(zoo.SMALL, num_local_experts=4, num_experts_per_tok=2, head_dim=8)
+    torch.manual_seed(0)
+    model = transformers.GptOssForCausalLM(transformers.GptOssConfig(**small)).eval()
+    batches = zoo.sample("llama", padded=True)
+    states = []
+    home = model.model.layers[1].mlp
+    handle = home.experts.register_forward_pre_hook(
+        lambda m, args, kwargs: states.append((args[0], (list(args[1:]) + list(kwargs.values()))[0])), with_kwargs=True
+    )
+    store = evidence.collect(model, batches, ["input_norm"])
+    handle.remove()
+    for index in range(4):
+        rows = []
+        for (x, routed), batch in zip(states, batches, strict=True):
+            for token, keep in enumerate(batch["attention_mask"].reshape(-1).tolist()):
+                if keep and index in routed[token].tolist():
+                    rows.append(x.reshape(-1, 32)[token].double())
+        name = f"model.layers.1.mlp.experts.gate_up_proj[{index}]"
+        assert store.tokens[name] == len(rows)
+        want = torch.stack(rows).square().mean(0).sqrt()
+        torch.testing.assert_close(store[name]["input_norm"].double(), want, rtol=2e-6, atol=2e-6)

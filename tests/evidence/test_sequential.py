@@ -184,3 +184,12 @@ def test_routed_padding_that_cannot_be_followed_is_refused():
     batch = {"input_ids": torch.ones(2, 5, dtype=torch.long), "attention_mask": torch.tensor([[1] * 5, [1] * 4 + [0]])}
     with pytest.raises(FewerError, match="cannot be matched with the padding"):
         evidence.collect(Net(), [batch], ["input_norm"])
+
+
+def test_an_expert_that_sees_no_token_has_zero_evidence():
+    model = zoo.make("mixtral")
+    store = evidence.collect(model, torch.tensor([[5]]), ["input_norm"])
+    seen = [name for name in store if "experts.down_proj" in name and store.tokens[name]]
+    idle = [name for name in store if "experts.down_proj" in name and not store.tokens[name]]
+    assert (len(seen), len(idle)) == (6, 6)
+    assert all(float(store[name]["input_norm"].abs().sum()) == 0 for name in idle)

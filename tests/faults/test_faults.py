@@ -72,8 +72,8 @@ def refused(words, model, data=None, *, out=None, **options):
         ({"only": ["*.mlpp.*"]}, r"no layer matches '\*\.mlpp\.\*'"),
         ({"skip": ["*"]}, "no layer is left"),
         ({"only": "mlp"}, "give a list"),
-        ({"score_options": {"powr": 2.0}}, "no option 'powr'.*'power'"),
-        ({"score_options": {"power": "big"}}, "option 'power'.*not a number"),
+        ({"score": "wanda", "score_options": {"powr": 2.0}}, "no option 'powr'.*'power'"),
+        ({"score": "wanda", "score_options": {"power": "big"}}, "option 'power'.*not a number"),
         ({"keep": [0.5, 0.6], "budget": "erk"}, "already fixes"),
         ({"steps": 0}, "steps is 0"),
     ],
@@ -83,7 +83,8 @@ def test_bad_choices(model, data, options, words):
 
 
 def test_missing_calibration_data_names_what_it_is_for(model):
-    refused("needs input_norm: give calibration data", model)
+    refused("needs input_gram: give calibration data", model)
+    refused("needs input_norm: give calibration data", model, score="wanda")
 
 
 def test_missing_shard(model, data):

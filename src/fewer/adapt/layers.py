@@ -196,6 +196,8 @@ def _convolutions(name: str, module: nn.Conv2d, weight: Tensor) -> Iterator[Laye
 
 
 def _experts(name: str, module: nn.Module) -> Iterator[Layer]:
+    if not hasattr(module, "is_transposed"):
+        return  # Fused weights that do not say how they are laid out cannot be taken apart safely.
     count = getattr(module, "num_experts", None)
     for key, value in module._parameters.items():
         if value is None or value.ndim != 3 or count != value.shape[0]:

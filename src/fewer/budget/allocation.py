@@ -288,19 +288,31 @@ def _proportional(densities: Mapping[str, float], shapes: Shapes, keep: float) -
 
 
 def _round(wanted: Mapping[str, float], sizes: Mapping[str, int], keep: float) -> dict[str, int]:
-    """Whole numbers within one of what is wanted where bounds allow, adding up to round(keep * units) exactly."""
+    """Whole numbers that add up to round(keep * units) exactly, within one of what is wanted where bounds allow.
+
+    Wishes are cut to the layer and rounded down; what is missing goes to the largest remainders, earlier layers
+    first. What bounds cut off, if it is more than that, is shared out in proportion to the room that is left.
+    """
     goal = round(keep * sum(sizes.values()))
-    bounded = {name: min(max(value, 0.0), float(sizes[name])) for name, value in wanted.items()}
-    counts, exact, given = {}, 0.0, 0
-    for name, value in bounded.items():
-        exact += value
-        counts[name] = min(max(int(exact + 0.5) - given, 0), sizes[name])
-        given += counts[name]
-    step = 1 if given < goal else -1
-    while given != goal:
-        # What bounds cut off is spread one unit a layer at a time, in the order of the layers.
-        for name in counts:
-            if given != goal and 0 <= counts[name] + step <= sizes[name]:
-                counts[name] += step
-                given += step
+    if not 0 <= goal <= sum(sizes.values()):
+        raise FewerError(f"keep is {keep:g}; the share that stays must be in (0, 1]")
+    bounded = {name: min(max(wanted[name], 0.0), float(sizes[name])) for name in sizes}
+    # A wish that is whole but for rounding stays whole.
+    counts = {name: min(int(value + 1e-9 * max(value, 1.0)), sizes[name]) for name, value in bounded.items()}
+    missing = goal - sum(counts.values())
+    sign = 1 if missing > 0 else -1
+    room = {name: sizes[name] - counts[name] if missing > 0 else counts[name] for name in sizes}
+    if abs(missing) > len(sizes):
+        total = sum(room.values())
+        shares = {name: abs(missing) * room[name] // total for name in sizes}
+        counts = {name: counts[name] + sign * shares[name] for name in sizes}
+        room = {name: room[name] - shares[name] for name in sizes}
+        missing -= sign * sum(shares.values())
+    order = sorted(sizes, key=lambda name: sign * (counts[name] - bounded[name]))
+    while missing:
+        for name in order:
+            if missing and room[name]:
+                counts[name] += sign
+                room[name] -= 1
+                missing -= sign
     return counts

@@ -18,13 +18,15 @@ __all__ = ["COMMANDS", "OK", "INTERRUPTED", "WRONG", "call", "main", "program", 
 #: Exit codes.
 OK, WRONG, INTERRUPTED = 0, 2, 130
 
-#: Every command and the module that holds it as `command`; adding one is adding a row.
+#: Every command and where it is: a module that holds it as `command`, or a module and a name; adding one is a row.
 COMMANDS: dict[str, str] = {
     "demo": "fewer.cli.demo",
     "plan": "fewer.cli.plan",
     "prune": "fewer.cli.prune",
     "eval": "fewer.cli.evaluate",
     "compare": "fewer.cli.compare",
+    "sweep": "fewer.cli.sweep",
+    "materialise": "fewer.cli.sweep:materialise",
     "run": "fewer.cli.run",
     "select": "fewer.cli.select",
     "methods": "fewer.cli.methods",
@@ -48,7 +50,8 @@ class _Program(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name]).command
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name or "command")
         assert isinstance(command, click.Command)
         return command
 

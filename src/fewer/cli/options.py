@@ -12,7 +12,7 @@ import click
 from fewer.method import FewerError, nearest
 from fewer.recipe import DataSettings, Recipe, Where, load_recipe
 
-__all__ = ["FIELDS", "KINDS", "as_json", "data_of", "model", "recipe_from", "recipe_options"]
+__all__ = ["FIELDS", "KINDS", "as_json", "data_of", "model", "numbers", "recipe_from", "recipe_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,11 +101,20 @@ def _option(field: dataclasses.Field[Any], name: str) -> Callable[[F], F]:
     )
 
 
-def _keep(text: str, where: str) -> float | tuple[float, ...]:
+def numbers(text: str, where: str) -> tuple[float, ...]:
+    """Numbers with commas between them.
+
+    Raises:
+        FewerError: one of them is no number.
+    """
     try:
-        values = tuple(float(part) for part in text.split(","))
+        return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise FewerError(f"{where} is '{text}'; it must be a share in (0, 1], or several with commas") from None
+
+
+def _keep(text: str, where: str) -> float | tuple[float, ...]:
+    values = numbers(text, where)
     return values if len(values) > 1 else values[0]
 
 

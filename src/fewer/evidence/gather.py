@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -213,12 +214,12 @@ class _Sums:
         return stack
 
     def check_reached(self, layers: Sequence[Layer]) -> None:
-        """Refuse silence: a layer that was never called has no evidence. An expert may stay idle."""
+        """Refuse silence: a layer that was never called has no evidence. One expert of several may stay idle."""
         if not self.of("input"):
             return
+        active = {_family(name) for name in self._reached}
         for layer in layers:
-            idle = layer.kind == "expert" or ".experts." in layer.name
-            if layer.name not in self._reached and not idle:
+            if layer.name not in self._reached and _family(layer.name) not in active:
                 raise FewerError(f"layer '{layer.name}' was never called on this data: leave it out with skip")
 
     def add(self, layer: Layer, rows: Tensor, source: str, cache: dict[object, Tensor] | None = None) -> None:
@@ -246,6 +247,11 @@ class _Sums:
                 self.add(layer, rows, "block", cache)
 
         return seen
+
+
+def _family(name: str) -> str:
+    """What experts that share a router have in common: their name without the expert's number."""
+    return re.sub(r"(\.experts\.)\d+", r"\1*", re.sub(r"\[\d+\]$", "[*]", name))
 
 
 def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, mask: Tensor | None) -> Tensor:

@@ -6,6 +6,8 @@ The solver layer needs numpy alone (scipy where data are sparse) and loads neith
     path(X, y, ...)               solutions along decreasing penalties
     batch(X, Y, ...)              many targets, row weights or penalty factors against one X
     gram_path(G, c, yy, ...)      a path from second moments alone
+    cross_paths(X, y, folds, ...) paths without each fold, for one or many penalty-factor vectors
+    glm_solve, glm_path           the same for any loss: Logistic, Multinomial, Poisson, Gamma, Cox, Huber, Quantile, Ordinal
     lambda_max(X, y, ...)         where every penalised coefficient becomes zero
 
     minimise   1/n sum_i s_i loss(y_i, b0 + x_i b)  +  lam sum_j f_j (mix |b_j| + (1 - mix)/2 b_j^2)
@@ -24,21 +26,67 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fewer.linear.coupled import Cox, Multinomial, Ordinal
+    from fewer.linear.cross import cross_paths
+    from fewer.linear.glm import glm_path, glm_solve
+    from fewer.linear.losses import (
+        Gamma,
+        Huber,
+        Logistic,
+        Loss,
+        Poisson,
+        Quantile,
+        Squared,
+    )
     from fewer.linear.paths import batch, gram_path, lambda_max, path, solve
     from fewer.linear.result import Path, Solution
 
 #: Module of every public name; estimators and losses add their rows here.
 _HOMES: dict[str, str] = {
+    "Cox": "coupled",
+    "Gamma": "losses",
+    "Huber": "losses",
+    "Logistic": "losses",
+    "Loss": "losses",
+    "Multinomial": "coupled",
+    "Ordinal": "coupled",
     "Path": "result",
+    "Poisson": "losses",
+    "Quantile": "losses",
     "Solution": "result",
+    "Squared": "losses",
     "batch": "paths",
+    "cross_paths": "cross",
+    "glm_path": "glm",
+    "glm_solve": "glm",
     "gram_path": "paths",
     "lambda_max": "paths",
     "path": "paths",
     "solve": "paths",
 }
 
-__all__ = ["Path", "Solution", "batch", "gram_path", "lambda_max", "path", "solve"]
+__all__ = [
+    "Cox",
+    "Gamma",
+    "Huber",
+    "Logistic",
+    "Loss",
+    "Multinomial",
+    "Ordinal",
+    "Path",
+    "Poisson",
+    "Quantile",
+    "Solution",
+    "Squared",
+    "batch",
+    "cross_paths",
+    "glm_path",
+    "glm_solve",
+    "gram_path",
+    "lambda_max",
+    "path",
+    "solve",
+]
 
 
 def __getattr__(name: str) -> Any:

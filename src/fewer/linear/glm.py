@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import tiers
+from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss, Squared
 from fewer.linear.matrix import Dense, Matrix, as_matrix
 from fewer.linear.newton import newton_path
@@ -119,7 +120,6 @@ def _compiled(
     n, p = matrix.shape
     X = np.asfortranarray(matrix.X, dtype=np.float64)
     b, eta = np.zeros(p), np.zeros(n)
-    at = lambda a: 0 if a is None else a.ctypes.data  # noqa: E731
     low, high = terms.low, terms.high
 
     def run(
@@ -128,7 +128,7 @@ def _compiled(
         B, stats, slopes = np.empty((len(grid), p)), np.empty((len(grid), 7)), np.empty((len(grid), n))
         native.glm_path(
             n, p, loss.code, int(intercept), float(loss.shape[0]), float(loss.shape[1]), X.ctypes.data, y.ctypes.data,
-            s.ctypes.data, l1.ctypes.data, l2.ctypes.data, at(low), at(high), len(grid), grid.ctypes.data, lam_at,
+            s.ctypes.data, l1.ctypes.data, l2.ctypes.data, _at(low), _at(high), len(grid), grid.ctypes.data, lam_at,
             goal, most, b.ctypes.data, b0, eta.ctypes.data, B.ctypes.data, stats.ctypes.data, slopes.ctypes.data,
         )  # fmt: skip
         return B, stats, slopes

@@ -63,8 +63,8 @@ class Factor:
         self.columns = work[self.items[: self.sizes[0]]]
 
 
-def _at(array: Vector | None) -> int:
-    return 0 if array is None else array.ctypes.data
+def _at(array: NDArray[Any] | None) -> int:
+    return 0 if array is None else int(array.ctypes.data)
 
 
 def gram_path(

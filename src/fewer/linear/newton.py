@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import kernels
-from fewer.linear.losses import Loss, Ordinal
+from fewer.linear.coupled import Ordinal
+from fewer.linear.losses import Loss
 from fewer.linear.matrix import Matrix
+from fewer.linear.progress import lay_out
 from fewer.linear.result import Path
 from fewer.linear.terms import Terms
 
@@ -28,7 +30,7 @@ Index = NDArray[np.int64]
 class _Fit:
     """Coefficients (p, K), constants (K,), and what follows from them."""
 
-    loss: Loss
+    loss: Any
     b: Vector
     b0: Vector
     eta: Vector
@@ -57,7 +59,7 @@ class _Model:
         return a[:, 0] if self.K == 1 else a
 
     def slope(self, fit: _Fit) -> Vector:
-        return fit.loss.slope(self.flat(fit.eta), self.y, self.s).reshape(len(self.s), self.K)
+        return np.asarray(fit.loss.slope(self.flat(fit.eta), self.y, self.s).reshape(len(self.s), self.K))
 
     def value(self, loss: Loss, eta: Vector) -> float:
         with np.errstate(all="ignore"):
@@ -103,7 +105,7 @@ class _Model:
         bound = fit.loss.conjugate(scale * self.flat(slope), self.y, self.s)
         if bound is None:
             touch = float(np.sum(slope * fit.eta)) - fit.value  # cut points are stationary: they add nothing
-            floor = fit.loss.floor(self.y, self.s)  # type: ignore[attr-defined]
+            floor = fit.loss.floor(self.y, self.s)
             bound = scale * touch - (1 - scale) * floor
         dual = -bound - sum(terms.conjugate(scale * g[:, k], lam) for k in range(self.K))
         free = (terms.l1 == 0) & (terms.l2 == 0)
@@ -137,9 +139,7 @@ class _Model:
         yy = max(rr, 0.0) + float(b @ (c + d))
         shape = self.terms.take(work)
         warm = kernels.Warm(b.copy(), b.copy())
-        B, _, _ = kernels.gram_path(
-            np.ascontiguousarray(G), yy, c, _contiguous(shape), warm, np.array([lam]), tol, most
-        )
+        B, _, _ = kernels.gram_path(np.ascontiguousarray(G), yy, c, lay_out(shape), warm, np.array([lam]), tol, most)
         move = B[0] - b
         line = X @ move
         shift = -float(mean @ move) - slope.sum() / total if moving else 0.0
@@ -149,8 +149,8 @@ class _Model:
             eta, loss = fit.eta.copy(), fit.loss
             eta[:, k] += t * (line + (0.0 if ordinal else shift))
             if ordinal:
-                cuts = np.asarray(fit.loss.cuts) - t * shift  # type: ignore[attr-defined]
-                loss = Ordinal(fit.loss.classes, tuple(cuts))  # type: ignore[attr-defined]
+                cuts = np.asarray(fit.loss.cuts) - t * shift
+                loss = Ordinal(fit.loss.classes, tuple(cuts))
             value, new = self.value(loss, eta), fit.b.copy()
             new[work, k] = B[0] if t == 1.0 else b + t * move
             if value + self.price(new, lam) <= before + 1e-14 * abs(before):
@@ -194,12 +194,6 @@ class _Model:
                 rounds = most
 
 
-def _contiguous(terms: Terms) -> Terms:
-    from fewer.linear.trace import _contiguous as lay_out
-
-    return lay_out(terms)
-
-
 def newton_path(
     matrix: Matrix, y: Vector, loss: Loss, s: Vector, terms: Terms, intercept: bool, lams: Vector | None,
     count: int, ratio: float, tol: float, most: int, duals: bool,
@@ -212,7 +206,7 @@ def newton_path(
     if isinstance(loss, Ordinal):
         fit.loss = loss.refit(eta[:, 0], y, s)
     fit.value = model.value(fit.loss, eta)
-    always = np.flatnonzero((terms.l1 == 0))
+    always = np.flatnonzero(terms.l1 == 0)
     free = np.flatnonzero((terms.l1 == 0) & (terms.l2 == 0))
     model.settle(fit)
     if len(free):
@@ -238,7 +232,7 @@ def newton_path(
     rows, out = [], []
     at = max(lam_max, float(lams[0]))
     for i, lam in enumerate(lams):
-        use = fit.b.any(axis=1)
+        use = np.any(fit.b != 0, axis=1)
         use[always] = True
         with np.errstate(invalid="ignore"):
             use |= paid & (np.abs(g0).max(axis=1) >= (2 * lam - at) * terms.l1)

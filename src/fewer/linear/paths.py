@@ -5,7 +5,7 @@ minimise over (b0, b)   1/(2n) sum_i s_i (y_i - b0 - x_i b)^2 + lam sum_j f_j (m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from fewer.linear.matrix import Matrix, as_matrix
 from fewer.linear.pool import Pool
+from fewer.linear.ready import Job, Ready, prepare, prepare_gram
 from fewer.linear.result import Path, Solution
 from fewer.linear.terms import Terms
-from fewer.linear.trace import Job, Ready, Steps, follow, prepare, prepare_gram
+from fewer.linear.trace import Steps, follow
 from fewer.method import FewerError
 
 __all__ = ["batch", "gram_path", "lambda_max", "path", "prices", "solve"]
@@ -169,14 +170,13 @@ def batch(
         raise FewerError(f"batch: columns of Y, factors and weights differ in number ({sorted(sizes)})")
     m = sizes.pop() if sizes else 1
     ratio = (1e-3 if n > p else 1e-2) if ratio is None else ratio
-    pick = lambda a, k: a[:, k] if a is not None and a.ndim == 2 else a  # noqa: E731
     shared_weights = _weights(weights, n) if weights is None or weights.ndim == 1 else None
     shared_target = _target(Y, n) if Y.ndim == 1 else None
     jobs = []
     for k in range(m):
-        s = shared_weights if shared_weights is not None else _weights(pick(weights, k), n)
-        y = shared_target if shared_target is not None else _target(pick(Y, k), n)
-        terms = prices(p, mix, pick(factors, k), lower, upper)
+        s = shared_weights if shared_weights is not None else _weights(_pick(weights, k), n)
+        y = shared_target if shared_target is not None else _target(_pick(Y, k), n)
+        terms = prices(p, mix, _pick(factors, k), lower, upper)
         jobs.append(
             Job(y, s, intercept, terms, standardize, _grid_given(lams), count, ratio, tol, max_iter, duals, "gram")
         )
@@ -250,6 +250,10 @@ def prices(p: int, mix: float, factors: Any, lower: Any, upper: Any) -> Terms:
     return Terms(l1, l2, low, high)
 
 
+def _pick(array: Any, k: int) -> Any:
+    return array[:, k] if array is not None and array.ndim == 2 else array
+
+
 def _weights(weights: Any, n: int) -> Vector:
     if weights is None:
         return np.full(n, 1.0 / n)
@@ -319,7 +323,3 @@ def _run(matrix: Matrix, jobs: Sequence[Job]) -> list[Path]:
         for k, part in zip(order, np.split(product, cuts, axis=1), strict=True):
             step(k, np.ascontiguousarray(part))
     return [found for found in done if found is not None]
-
-
-def _columns(parts: Iterable[Vector]) -> Vector:
-    return np.column_stack(list(parts))

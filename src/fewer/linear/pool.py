@@ -47,7 +47,7 @@ class Pool:
 
     def fill(self) -> None:
         """Bring in every column at once, without copying a dense matrix that needs no weights."""
-        n, p = self.matrix.shape
+        p = self.matrix.shape[1]
         if self._sparse or len(self.index) or not np.isscalar(self.root):
             self.require(np.arange(p))
             return

@@ -1,6 +1,7 @@
 """The path on compressed sparse columns: coordinate descent on residuals over prioritised working sets.
 
-Same coroutine protocol, guesses, runs and certificates as the Gram regime; the inner solver touches stored entries only.
+Same coroutine protocol, guesses, runs and certificates as the Gram regime; the inner solver touches stored entries
+only.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fewer.linear import kernels, trace
+from fewer.linear import kernels, progress
 from fewer.linear.matrix import Sparse
+from fewer.linear.ready import Ready
 from fewer.linear.terms import Certificate
+from fewer.linear.trace import Steps
 
 __all__ = ["follow_sparse"]
 
@@ -21,7 +24,7 @@ Index = NDArray[np.int64]
 class _Residual:
     """The residual that goes with the state's coefficients, and what the kernel needs of the matrix."""
 
-    def __init__(self, ready: trace.Ready) -> None:
+    def __init__(self, ready: Ready) -> None:
         job, matrix = ready.job, ready.matrix
         assert isinstance(matrix, Sparse)
         s = job.weights
@@ -32,28 +35,28 @@ class _Residual:
         self.norms[self.norms <= 1e-13 * ready.means * ready.means * s.sum()] = 0.0
         self.r, self.shift = ready.y.copy(), 0.0
 
-    def columns(self, ready: trace.Ready, work: Index) -> kernels.Columns:
-        take = lambda a: np.ascontiguousarray(a[work])  # noqa: E731
-        return kernels.Columns(work, take(ready.means), take(ready.mass), take(self.norms))
+    def columns(self, ready: Ready, work: Index) -> kernels.Columns:
+        means, mass, norms = (np.ascontiguousarray(a[work]) for a in (ready.means, ready.mass, self.norms))
+        return kernels.Columns(work, means, mass, norms)
 
 
-def follow_sparse(ready: trace.Ready) -> trace.Steps:
+def follow_sparse(ready: Ready) -> Steps:
     """The path in the residual regime."""
     job, terms, p = ready.job, ready.terms, len(ready.c)
-    lams, stones = trace._stops(ready)
-    log = trace._Log(ready, "sparse residual")
+    lams, stones = progress.stops(ready)
+    log = progress.Log(ready, "sparse residual")
     held = _Residual(ready)
     s = job.weights
     top = max(ready.lam_max, float(lams[0]) if len(lams) else 1.0)
-    state = trace._State(np.zeros(p), np.zeros(p), np.inf, np.inf, [(top, ready.g0)])
+    state = progress.State(np.zeros(p), np.zeros(p), np.inf, np.inf, [(top, ready.g0)])
     paid = np.isfinite(terms.l1) & (terms.l1 > 0)
     block, i, inner, missing = 4, 0, 0.3, np.empty(0, np.int64)
     while i < len(lams):
         stop = min(len(lams), i + block) if i >= stones else min(stones, i + 2)
         run = lams[i : stop - 1] if stop - i > 1 and lams[stop - 1] == 0 else lams[i:stop]
-        work = trace._working(ready, state, float(max(run[-1], 1e-300)), missing, paid)
+        work = progress.working(ready, state, float(max(run[-1], 1e-300)), missing, paid)
         goal = ready.enough if i >= stones else max(ready.enough, 1e-2 * ready.null)
-        local = trace._contiguous(terms.take(work))
+        local = progress.lay_out(terms.take(work))
         start, start_shift = held.r.copy(), held.shift
         B, R, shifts, stats = kernels.csc_path(
             held.matrix, held.weighted, s, ready.y, held.columns(ready, work), local, state.warm(work),
@@ -66,7 +69,7 @@ def follow_sparse(ready: trace.Ready) -> trace.Steps:
         for t, lam in enumerate(run):
             ry = float(V[:, t] @ ready.y)
             rr = float(V[:, t] @ true[t])
-            found.append(trace._certificate(ready, work, B[t], pulls[:, t], float(lam), rr, ry))
+            found.append(progress.certificate(ready, work, B[t], pulls[:, t], float(lam), rr, ry))
         good = 0
         while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
             good += 1
@@ -89,7 +92,7 @@ def follow_sparse(ready: trace.Ready) -> trace.Steps:
 
 
 def _lost(
-    ready: trace.Ready, run: Vector, pulls: Vector, B: Vector, work: Index, missing: Index, good: int,
+    ready: Ready, run: Vector, pulls: Vector, B: Vector, work: Index, missing: Index, good: int,
     paid: NDArray[np.bool_],
 ) -> tuple[Index, bool]:  # fmt: skip
     """Columns that broke their threshold at the first solution that failed or after it."""
@@ -99,13 +102,13 @@ def _lost(
         short = np.where(
             paid, late / (run[good] * ready.terms.l1), np.where(late > 0, np.inf, 0.0) * (ready.terms.l1 == 0)
         )
-    lost = trace._choose(short, 1.0, max(64, int(np.count_nonzero(B[good]))))
+    lost = progress.choose(short, 1.0, max(64, int(np.count_nonzero(B[good]))))
     return np.union1d(missing, lost).astype(np.int64), len(lost) > 0
 
 
 def _keep(
-    log: trace._Log, work: Index, B: Vector, found: list[Certificate], stats: Vector, V: Vector, run: Vector,
-    pulls: Vector, state: trace._State, good: int, stones: int,
+    log: progress.Log, work: Index, B: Vector, found: list[Certificate], stats: Vector, V: Vector, run: Vector,
+    pulls: Vector, state: progress.State, good: int, stones: int,
 ) -> None:  # fmt: skip
     """Write down what was accepted."""
     for t in range(good):

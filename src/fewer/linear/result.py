@@ -122,7 +122,7 @@ class Path:
     @property
     def sizes(self) -> NDArray[np.int64]:
         """(L,) how many coefficients are not zero."""
-        return np.count_nonzero(self.values, axis=0)
+        return np.asarray(np.count_nonzero(self.values, axis=0))
 
     def linear(self, X: Any) -> Vector:
         """(n, L) linear predictors of every solution."""

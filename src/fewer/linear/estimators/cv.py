@@ -1,7 +1,9 @@
 """Choosing the penalty by cross-validation: jointly over strength, mix and penalty factors.
 
-One warm path is fitted on all rows; its strengths are the grid. Every fold follows the same grid. Folds run under
-whatever joblib backend is active (`joblib.parallel_config`), so a cluster that registers one serves here too.
+One warm path is fitted on all rows; its strengths are the grid. Every fold follows the same grid. For squared error
+all folds and all vectors of penalty factors are solved together, from one downdated Gram matrix or one product for all
+gradients. With `n_jobs`, row weights or another loss, folds run under whatever joblib backend is active
+(`joblib.parallel_config`), so a cluster that registers one serves here too.
 """
 
 from __future__ import annotations
@@ -67,8 +69,10 @@ class CrossValidated(Estimator):
             check_cv(self.cv, self._split_target(y), classifier=is_classifier(self)).split(X, self._split_target(y))
         )
         ratios = np.atleast_1d(np.asarray(getattr(self, "l1_ratio", 1.0), dtype=np.float64))
-        combinations = [(c, float(mix)) for c in self._candidates(X, y, weights) for mix in ratios]
-        self.tried_ = [self._try(X, y, weights, choice, mix, folds) for choice, mix in combinations]
+        choices = self._candidates(X, y, weights)
+        batched = self._loss() is None and weights is None and self.n_jobs is None
+        explore = self._together if batched else self._apart
+        self.tried_ = [tried for mix in ratios for tried in explore(X, y, weights, choices, float(mix), folds)]
         best = min(self.tried_, key=lambda tried: float(tried.mean.min()))
         at = best.pick(self.rule)
         self.alphas_, self.cv_mean_, self.cv_error_ = best.alphas, best.mean, best.error
@@ -80,18 +84,48 @@ class CrossValidated(Estimator):
         """What the splitter stratifies by."""
         return y
 
-    def _try(self, X: Any, y: Any, weights: Vector | None, choice: Candidate, mix: float, folds: list[Any]) -> Tried:
-        grid = {"lams": self.alphas} if self.alphas is not None else {"count": self.n_alphas, "ratio": self.eps}
-        full = self._path(X, y, weights, choice.factors, mix, **grid)
+    def _grid(self) -> dict[str, Any]:
+        return {"lams": self.alphas} if self.alphas is not None else {"count": self.n_alphas, "ratio": self.eps}
+
+    def _together(
+        self, X: Any, y: Any, weights: None, choices: list[Candidate], mix: float, folds: list[Any]
+    ) -> list[Tried]:
+        """All folds and all vectors of factors in one call, which shares what they share (squared error only)."""
+        from fewer.linear import cross_paths
+
+        options = dict(
+            mix=mix, intercept=self.fit_intercept, standardize=self.standardize, tol=self.tol,
+            max_iter=self.max_iter, **self._bounds(X.shape[1]), **self._grid(),
+        )  # fmt: skip
+        factors = np.stack([choice.factors for choice in choices], axis=1)
+        held = [test for _, test in folds]
+        found = cross_paths(X, y, held, factors=factors, **options)
         rows = X.tocsr() if hasattr(X, "tocsr") else X
-        jobs = (
-            delayed(_held_out)(self, rows, y, weights, choice.factors, mix, full.lams, train, test)
-            for train, test in folds
-        )
-        losses, sizes = (np.asarray(part) for part in zip(*Parallel(n_jobs=self.n_jobs)(jobs), strict=True))
-        mean = np.average(losses, axis=0, weights=sizes)
-        spread = np.sqrt(np.average((losses - mean) ** 2, axis=0, weights=sizes) / max(len(folds) - 1, 1))
-        return Tried(choice.label, mix, full.lams, mean, spread, full)
+        made = []
+        for choice, paths in zip(choices, found, strict=True):
+            full = self._path(X, y, None, choice.factors, mix, lams=paths[0].lams)
+            losses = [
+                self._held_out_loss(y[test], path.linear(rows[test]), np.ones(len(test)))
+                for test, path in zip(held, paths, strict=True)
+            ]
+            made.append(_tried(choice, mix, full, losses, [float(len(test)) for test in held]))
+        return made
+
+    def _apart(
+        self, X: Any, y: Any, weights: Vector | None, choices: list[Candidate], mix: float, folds: list[Any]
+    ) -> list[Tried]:
+        """One fold at a time, under the active joblib backend."""
+        rows = X.tocsr() if hasattr(X, "tocsr") else X
+        made = []
+        for choice in choices:
+            full = self._path(X, y, weights, choice.factors, mix, **self._grid())
+            jobs = (
+                delayed(_held_out)(self, rows, y, weights, choice.factors, mix, full.lams, train, test)
+                for train, test in folds
+            )
+            losses, sizes = zip(*Parallel(n_jobs=self.n_jobs)(jobs), strict=True)
+            made.append(_tried(choice, mix, full, losses, sizes))
+        return made
 
     def _held_out_loss(self, y: Any, eta: Vector, weights: Vector) -> Vector:
         """(L,) weighted mean loss for linear predictors (n, L) or (n, L, classes)."""
@@ -100,6 +134,14 @@ class CrossValidated(Estimator):
         loss = self._loss() or Squared()
         sums = [loss.value(eta[:, k], y, weights) for k in range(eta.shape[1])]
         return np.asarray(np.array(sums) / weights.sum(), dtype=np.float64)
+
+
+def _tried(choice: Candidate, mix: float, full: Path, losses: Any, sizes: Any) -> Tried:
+    """Mean over folds, weighted by their rows, and its standard error."""
+    table, shares = np.asarray(losses), np.asarray(sizes)
+    mean = np.average(table, axis=0, weights=shares)
+    spread = np.sqrt(np.average((table - mean) ** 2, axis=0, weights=shares) / max(len(shares) - 1, 1))
+    return Tried(choice.label, mix, full.lams, mean, spread, full)
 
 
 def _held_out(

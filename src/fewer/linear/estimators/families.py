@@ -11,7 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.cv import CrossValidated
-from fewer.linear.losses import Cox, Huber, Logistic, Multinomial, Ordinal, Poisson
+from fewer.linear.coupled import Cox, Multinomial, Ordinal
+from fewer.linear.losses import Huber, Logistic, Poisson
 from fewer.linear.result import Solution
 from fewer.method import FewerError, Paper, method
 

@@ -1,0 +1,111 @@
+"""Every score with every kind of repair, at equal budgets, on the demo model, beside random.
+
+    python -m benchmarks.race                      the whole table (an hour on two cores)
+    python -m benchmarks.race --scores wanda ria --levels 0.5 2:4 --seeds 1 --windows 32
+
+A row is a score; a cell is the mean KL to the dense model in nats per token (standard deviation over seeds, each with
+its own calibration windows and its own random numbers). The mask is the score's own in every column: zero, sweep and
+the default solver differ in what they do with the weights that stay. The last row lets the solver choose the mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from fewer import adapt, evidence
+from fewer.method import catalogue
+from fewer.recipe import Recipe
+from fewer.runtime.machine import machine
+from fewer.types import EVIDENCE
+from fewer.verbs.evaluate import evaluate_all
+from fewer.verbs.sweep import _solve, levels
+
+RESULTS = Path(__file__).parent / "results"
+LEVELS = ("0.5", "0.4", "0.3", "2:4", "4:8")
+#: What one pass over the calibration data can fill; scores that need more (adapters, synaptic flow) are left out.
+COLLECTED = ("input_norm", "input_gram", "grad", "grad_abs", "grad_sq")
+
+
+def runnable() -> list[str]:
+    """Scores whose evidence one pass over the calibration data collects."""
+    return [m.name for m in catalogue("score") if set(m.needs) <= {"weight", *COLLECTED}]
+
+
+def recipes(score: str, update: str, wanted: list[str], seed: int, choose: str) -> dict[str, Recipe]:
+    """One recipe a level."""
+    keeps = [float(text) for text in wanted if ":" not in text]
+    patterns = [text for text in wanted if ":" in text]
+    return levels(Recipe(score=score, update=update, seed=seed, choose=choose), keeps, patterns)
+
+
+def measure(
+    scores: list[str], updates: list[str], wanted: list[str], seeds: int, windows: int
+) -> dict[str, dict[str, list[float]]]:
+    """KL of every (score, update) at every level, one number a seed."""
+    opened = adapt.open("demo")
+    held_out = adapt.data.text("demo:evaluation", opened, samples=windows, length=256, seed=0)
+    found: dict[str, dict[str, list[float]]] = {}
+    names = [name for name in COLLECTED if name in EVIDENCE]
+    for seed in range(seeds):
+        calibration = adapt.data.text("demo", opened, samples=64, length=256, seed=seed)
+        store = evidence.collect(opened, calibration, names)
+        runs = [(score, update, "score") for score in scores for update in updates]
+        runs += [("(solver's own)", update, "update") for update in updates if update != "zero"]
+        for score, update, choose in runs:
+            start = time.monotonic()
+            asked = recipes("obs" if choose == "update" else score, update, wanted, seed, choose)
+            plans = {name: one.resolve("zero") for name, one in asked.items()}
+            made = _solve(opened, plans, store, calibration.source)
+            measured = evaluate_all({name: one.model for name, one in made.items()}, held_out, dense=opened)
+            for name in asked:
+                found.setdefault(f"{score}|{update}", {}).setdefault(name, []).append(float(measured[name].kl or 0.0))
+            print(f"seed {seed}  {score:<14} {update:<6} {time.monotonic() - start:6.1f} s", flush=True)
+    return found
+
+
+def table(found: dict[str, dict[str, list[float]]], note: str) -> str:
+    """Markdown: one block an update, one row a score."""
+    lines = ["# Every score with every repair, on the demo model", "", note, ""]
+    for update in dict.fromkeys(key.split("|")[1] for key in found):
+        rows = {key.split("|")[0]: values for key, values in found.items() if key.endswith(f"|{update}")}
+        names = list(next(iter(rows.values())))
+        lines += [f"## update `{update}`", "", "| score | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+        for score, values in sorted(rows.items(), key=lambda row: statistics.mean(row[1][names[0]])):
+            lines.append(f"| {score} | " + " | ".join(_cell(values[name]) for name in names) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{spread}"
+
+
+def main() -> None:
+    """Measure and write `results/race.md` and `results/race.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scores", nargs="*", default=runnable())
+    parser.add_argument("--updates", nargs="*", default=["zero", "sweep", "auto"])
+    parser.add_argument("--levels", nargs="*", default=list(LEVELS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--windows", type=int, default=48)
+    options: Any = parser.parse_args()
+    found = measure(options.scores, options.updates, options.levels, options.seeds, options.windows)
+    note = (
+        f"Mean KL to the dense model in nats per token ± standard deviation over {options.seeds} seeds; "
+        f"{options.windows} evaluation windows of 256 tokens, 64 calibration windows, evidence of the dense model. "
+        f"{machine()}."
+    )
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "race.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "race.md").write_text(table(found, note))
+    print(table(found, note))
+
+
+if __name__ == "__main__":
+    main()

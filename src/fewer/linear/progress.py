@@ -1,0 +1,161 @@
+"""Where a path stands: accepted solutions, the last two gradients, the columns likely to matter next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.linear.kernels import Warm
+from fewer.linear.ready import Ready
+from fewer.linear.result import Path
+from fewer.linear.terms import Certificate, Terms
+
+__all__ = ["Log", "State", "certificate", "choose", "guess", "lay_out", "stops", "working"]
+
+Vector = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+@dataclass
+class Log:
+    """Accepted solutions so far."""
+
+    ready: Ready
+    engine: str
+    columns: list[Index] = field(default_factory=list)
+    values: list[Vector] = field(default_factory=list)
+    found: list[Certificate] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+    duals: list[Vector] = field(default_factory=list)
+
+    def accept(self, index: Index, b: Vector, found: Certificate, rounds: float, dual: Vector | None) -> None:
+        """Write one solution down."""
+        on = np.flatnonzero(b)
+        self.columns.append(index[on])
+        self.values.append(b[on])
+        self.found.append(found)
+        self.rounds.append(int(rounds))
+        if dual is not None:
+            self.duals.append(dual)
+
+    def path(self) -> Path:
+        """Everything accepted, as a record."""
+        ready, L = self.ready, len(self.found)
+        p = len(ready.c)
+        union = np.unique(np.concatenate(self.columns)) if L else np.empty(0, np.int64)
+        values = np.zeros((len(union), L))
+        for k in range(L):
+            values[np.searchsorted(union, self.columns[k]), k] = self.values[k]
+        gaps = np.array([f.gap for f in self.found])
+        return Path(
+            ready.lams, union, values, ready.y_mean - ready.means[union] @ values,
+            np.array([f.objective for f in self.found]), gaps, np.array([f.kkt for f in self.found]),
+            np.array(self.rounds), gaps <= ready.enough, ready.null, ready.lam_max, p, self.engine,
+            np.array(self.duals) if len(self.duals) == L and L else None,
+        )  # fmt: skip
+
+
+@dataclass
+class State:
+    """Where the path stands: the last two solutions, the last two gradients."""
+
+    b: Vector
+    before: Vector
+    lam_at: float
+    lam_before: float
+    seen: list[tuple[float, Vector]]
+
+    def warm(self, work: Index) -> Warm:
+        """The state on the working columns, for the kernel."""
+        return Warm(self.b[work], self.before[work], self.lam_at, self.lam_before)
+
+    def stand(self, work: Index, B: Vector, run: Vector, at: int) -> None:
+        """Move to row `at` of the run just solved."""
+        if at > 0:
+            self.before[:] = 0.0
+            self.before[work] = B[at - 1]
+            self.lam_before = float(run[at - 1])
+        elif run[0] < self.lam_at:
+            self.before, self.lam_before = self.b.copy(), self.lam_at
+        self.b[:] = 0.0
+        self.b[work] = B[at]
+        self.lam_at = float(run[at])
+
+
+def guess(ready: Ready, seen: list[tuple[float, Vector]], lam: float) -> Vector:
+    """(p,) likely size of the gradient at lam relative to its threshold, from the last two gradients."""
+    now, g = seen[-1]
+    if len(seen) > 1 and seen[-2][0] > now:
+        then, old = seen[-2]
+        # Two gradients suggest a line, and a gradient rarely moves faster than its own threshold does.
+        limit = (now - lam) * np.where(np.isfinite(ready.terms.l1), ready.terms.l1, 0.0)
+        size = np.abs(g + np.clip((g - old) * ((now - lam) / (then - now)), -limit, limit))
+    else:
+        size = np.abs(g) + (now - lam) * 0.5 * np.where(np.isfinite(ready.terms.l1), ready.terms.l1, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(size / (lam * ready.terms.l1), nan=0.0, posinf=0.0)
+
+
+def choose(ratio: Vector, level: float, most: int) -> Index:
+    """Columns whose ratio reaches level, the largest first, at most so many."""
+    out = np.flatnonzero(ratio >= level)
+    if len(out) > most:
+        out = out[np.argpartition(-ratio[out], most - 1)[:most]]
+    return out
+
+
+def stops(ready: Ready) -> tuple[Vector, int]:
+    """The penalties to visit, preceded by stepping stones where the first is far below lam_max; and their number."""
+    first, top = float(ready.lams[0]) if len(ready.lams) else 0.0, ready.lam_max
+    if not 0 < first < 0.35 * top:
+        return ready.lams, 0
+    steps = int(np.ceil(np.log(first / top) / np.log(0.5)))
+    stones = top * (first / top) ** (np.arange(1, steps) / steps)
+    return np.concatenate([stones, ready.lams]), len(stones)
+
+
+def working(ready: Ready, state: State, lam: float, missing: Index, paid: NDArray[np.bool_]) -> Index:
+    """The columns to solve on: those in use, those always free, those found missing, those likely to come."""
+    use = state.b != 0
+    ratio = guess(ready, state.seen, lam)
+    likely = choose(np.where(paid & ~use, ratio, 0.0), 0.97, max(32, int(np.count_nonzero(use))))
+    use[likely] = True
+    use[ready.always] = True
+    use[missing] = True
+    return np.flatnonzero(use)
+
+
+def certificate(ready: Ready, work: Index, b: Vector, g: Vector, lam: float, rr: float, ry: float) -> Certificate:
+    """Terms.certify, with the columns that are zero handled in bulk."""
+    terms = ready.terms
+    on = work[b != 0]
+    if not terms.plain:
+        full = np.zeros(len(g))
+        full[work] = b
+        return terms.certify(full, g, lam, rr, ry)
+    b = b[b != 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.abs(g) - lam * terms.l1
+    free = terms.l1[on] == 0
+    ratio = 0.0
+    over = np.flatnonzero((excess > 0) & (terms.l1 > 0))
+    if len(over):
+        ratio = float(np.max(np.abs(g[over]) / (lam * terms.l1[over])))
+    scale = 1.0 / ratio if ratio > 1 else 1.0
+    price = lam * float(terms.l1[on] @ np.abs(b))
+    objective = 0.5 * rr + price
+    gap = objective - scale * ry + 0.5 * scale * scale * rr + float(np.abs(g[on][free]) @ np.abs(b[free]))
+    kkt = max(float(excess.max(initial=0.0)), float(np.abs(g[on] - lam * terms.l1[on] * np.sign(b)).max(initial=0.0)))
+    return Certificate(objective, max(gap, 0.0), kkt, scale)
+
+
+def lay_out(terms: Terms) -> Terms:
+    """The same terms in contiguous memory."""
+    bounds = (
+        (None, None)
+        if terms.low is None or terms.high is None
+        else tuple(map(np.ascontiguousarray, (terms.low, terms.high)))
+    )
+    return Terms(np.ascontiguousarray(terms.l1), np.ascontiguousarray(terms.l2), *bounds)
