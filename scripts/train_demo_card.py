@@ -50,7 +50,7 @@ training file. The text belongs to its authors, see `LICENSE-texts`.
 
 ## Training
 
-{date}, on {threads} CPU threads ({machine}) that other work shared, bfloat16 autocast:
+{date}, on {threads} CPU threads ({machine}), bfloat16 autocast:
 
 - {minutes:.0f} minutes, {steps:,} steps of {batch_tokens:,} tokens, {seen:,} tokens in all (about {epochs:.1f} passes;
   library files are drawn more often than tests), {speed:,.0f} tokens a second

@@ -104,7 +104,7 @@ def test_rounding_meets_the_total_whatever_is_wished(shapes, keep, seed):
 
 
 def test_uniform_of_layers_that_all_round_the_same_way():
-    """Six layers whose shares all have remainders: carrying the error along would put one of them off by more than 1."""
+    """Shares that all have remainders: carrying the error along would put one layer off by more than 1."""
     shapes = {"e": (4, 8), "a": (1, 3), "b": (6, 7), "c": (1, 12), "d": (1, 12), "f": (3, 8)}
     counts = uniform(shapes, 0.1)
     assert sum(counts.values()) == 12

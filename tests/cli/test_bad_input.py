@@ -33,7 +33,7 @@ SMALL = ("--samples", 2, "--length", 32)
         (("--score", "wnada"), "unknown score 'wnada'; did you mean 'wanda'"),
         (("--update", "swep"), "unknown update 'swep'; did you mean 'sweep'"),
         (("--budget", "lmap"), "unknown budget 'lmap'; did you mean 'lamp'"),
-        (("--set", "score.pwer=2"), "score 'wanda' has no option 'pwer'; did you mean 'power'"),
+        (("--score", "wanda", "--set", "score.pwer=2"), "score 'wanda' has no option 'pwer'; did you mean 'power'"),
         (("--keep", "0"), "keep is 0; the share that stays must be in (0, 1]"),
         (("--keep", "1.5"), "keep is 1.5; the share that stays must be in (0, 1]"),
         (("--keep", "-1"), "keep is -1; the share that stays must be in (0, 1]"),
@@ -43,7 +43,7 @@ SMALL = ("--samples", 2, "--length", 32)
         (("--score", "magnitude", "--only", "nothing*"), "nothing*"),
         (("--data", "/nowhere.txt", *SMALL), "/nowhere.txt"),
         (("--recipe", "/nowhere.toml"), "cannot read recipe '/nowhere.toml': No such file or directory"),
-        (SMALL, "wanda"),
+        (("--score", "wanda", *SMALL), "input_norm: give calibration data"),
     ],
 )
 def test_a_wrong_option(untouched, arguments, message):

@@ -24,7 +24,7 @@ def test_plan_reads_no_weight(fewer, checkpoint):
     for path in checkpoint.glob("*.safetensors"):
         size = int.from_bytes(path.read_bytes()[:8], "little")
         path.write_bytes(path.read_bytes()[: 8 + size] + b"\xff" * (path.stat().st_size - 8 - size))
-    found = json.loads(fewer("plan", checkpoint, "--keep", 0.25, "--json").out)
+    found = json.loads(fewer("plan", checkpoint, "--score", "wanda", "--keep", 0.25, "--json").out)
     assert (found["total"], found["kept"], len(found["layers"])) == (TOTAL, TOTAL // 4, LAYERS)
     assert "input_norm" in found["evidence"]
 
@@ -80,7 +80,12 @@ def test_run_does_what_the_options_do(fewer, checkpoint, corpus, tmp_path):
     text = f'score = "wanda"\nkeep = 0.5\nmodel = "{checkpoint}"\nout = "{tmp_path / "a"}"\n'
     recipe.write_text(f'{text}[data]\ntext = "{corpus}"\nsamples = 4\nlength = 32\n')
     assert fewer("run", recipe).code == 0
-    assert fewer("prune", checkpoint, "--data", corpus, *DATA, "--keep", 0.5, "--out", tmp_path / "b").code == 0
+    assert (
+        fewer(
+            "prune", checkpoint, "--data", corpus, *DATA, "--score", "wanda", "--keep", 0.5, "--out", tmp_path / "b"
+        ).code
+        == 0
+    )
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert a.keys() == b.keys() and all(bool((a[name] == b[name]).all()) for name in a)
 

@@ -42,7 +42,7 @@ def test_a_stated_order_of_quality(dense, calibration):
         score: fewer.evaluate(fewer.prune(dense, calibration, score=score, update=update), data, against=dense).kl
         for score, update in makes.items()
     }
-    assert kl["random"] > 5 * kl["magnitude"] and kl["obs"] < 0.6 * kl["wanda"]
+    assert kl["random"] > 5 * kl["magnitude"] and kl["obs"] < 0.8 * kl["wanda"]
 
 
 def test_streamed_demo_is_the_demo_in_memory(calibration, tmp_path):

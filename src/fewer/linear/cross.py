@@ -1,7 +1,8 @@
 """Paths on the complements of folds, for one or many penalty-factor vectors: the inner loop of cross-validation.
 
-Tall dense data: one Gram matrix of all rows, downdated for every fold, shared by all factor vectors. Wide or sparse data:
-held-out rows get weight zero, and one product with X serves the gradients of every fold and factor vector at once.
+Tall dense data: one Gram matrix of all rows, downdated for every fold, shared by all factor vectors. Wide or sparse
+data: held-out rows get weight zero, and one product with X serves the gradients of every fold and factor
+vector at once.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def cross_paths(
     columns = [None] if factors is None else list(np.atleast_2d(np.asarray(factors, dtype=np.float64).T))
     ratio = (1e-3 if n > p else 1e-2) if ratio is None else ratio
     options: dict[str, Any] = {
-        "mix": mix, "weights": weights, "intercept": intercept, "standardize": standardize, "lower": lower, "upper": upper,
-        "tol": tol,
+        "mix": mix, "weights": weights, "intercept": intercept, "standardize": standardize, "lower": lower,
+        "upper": upper, "tol": tol,
     }  # fmt: skip
     if loss is not None and not isinstance(loss, Squared):
         return _by_loss(matrix, y, loss, held, columns, lams, count, ratio, {**options, "max_iter": max_iter})

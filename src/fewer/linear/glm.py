@@ -154,7 +154,7 @@ def _compiled(
     )
     columns = np.flatnonzero(B.any(axis=0))
     return Path(
-        lams, columns, np.ascontiguousarray(B[:, columns].T), stats[:, 6].copy(), stats[:, 3].copy(), stats[:, 0].copy(),
-        stats[:, 4].copy(), stats[:, 2].astype(np.int64), stats[:, 0] <= goal, null, lam_max, p, "compiled newton",
-        -slopes * stats[:, 5:6] if duals else None,
+        lams, columns, np.ascontiguousarray(B[:, columns].T), stats[:, 6].copy(), stats[:, 3].copy(),
+        stats[:, 0].copy(), stats[:, 4].copy(), stats[:, 2].astype(np.int64), stats[:, 0] <= goal, null, lam_max, p,
+        "compiled newton", -slopes * stats[:, 5:6] if duals else None,
     )  # fmt: skip

@@ -45,7 +45,7 @@ class Factor:
         self.columns = np.empty(0, np.int64)
 
     def enter(self, work: Index, active: int) -> None:
-        """Rename what is held for a new set of working columns, keep the leading part that is still there, make room."""
+        """Rename what is held for a new set of working columns, keep the leading part still there, make room."""
         size, k = int(self.sizes[0]), len(work)
         place = np.minimum(np.searchsorted(work, self.columns[:size]), max(0, k - 1))
         there = work[place] == self.columns[:size] if k else np.zeros(size, dtype=bool)
@@ -74,7 +74,7 @@ def gram_path(
     """Solve a run of penalties on the leading k x k block of G, k = len(c).
 
     Returns:
-        Solutions (m, k), gradients (m, k), and stats (m, 4): gap on the working columns, rounds, exact solves, objective.
+        Solutions (m, k), gradients (m, k), and stats (m, 4): gap on these columns, rounds, exact solves, objective.
     """
     k, m = len(c), len(lams)
     b = np.ascontiguousarray(warm.b)

@@ -10,7 +10,8 @@
     width                 -> int        how many linear predictors a row has
 
 eta is (n,) for width 1 and (n, width) otherwise. Where `conjugate` is None, a valid dual bound follows from convexity
-and the floor of the loss: F*(a v) <= a F*(v) + (1 - a) F*(0), with F*(0) <= -floor and F*(slope) = <slope, eta> - F(eta).
+and the floor of the loss: F*(a v) <= a F*(v) + (1 - a) F*(0), where F*(0) <= -floor and
+F*(slope) = <slope, eta> - F(eta).
 """
 
 from __future__ import annotations

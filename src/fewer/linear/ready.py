@@ -128,7 +128,7 @@ def _null_model(ready: Ready) -> Generator[Vector, Vector, None]:
         return
     pool.require(free)
     place = pool.place[free]
-    ready.inverse = np.linalg.pinv(pool.gram[np.ix_(place, place)], rcond=1e-12, hermitian=True)
+    ready.inverse = np.asarray(np.linalg.pinv(pool.gram[np.ix_(place, place)], rcond=1e-12, hermitian=True), np.float64)
     if pool.full:
         ready.pull = pool.gram[: len(pool.index), place][pool.place]
     else:

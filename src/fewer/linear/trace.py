@@ -136,7 +136,7 @@ def _follow_gram(ready: Ready) -> Steps:
 def _certify(
     ready: Ready, work: Index, places: Index, B: Vector, Gs: Vector, run: Vector
 ) -> Generator[Vector, Vector, tuple[list[Certificate], Vector, Vector | None]]:
-    """Gradients of all columns at every solution of a run, its certificates, and the dual points; refits free columns."""
+    """Gradients of all columns at every solution of a run, certificates, dual points; refits free columns."""
     pool, job, p = ready.pool, ready.job, len(ready.c)
     residuals: Any = None
     duals = None

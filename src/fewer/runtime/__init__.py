@@ -6,12 +6,12 @@ kept; inputs that are small are skipped together with their columns. `tier()` sa
 
 from __future__ import annotations
 
+from fewer.runtime.dispatch import tier, tiers
 from fewer.runtime.format import Packed, pack_weight, unpack_weight
 from fewer.runtime.inputs import InputSparse, TopKLinear, keep_for_tolerance, sparsify_inputs, top_k, train_top_k
 from fewer.runtime.linear import ActivationSparseLinear, GemvLinear, PackedLinear
 from fewer.runtime.model import pack
 from fewer.runtime.store import load, save
-from fewer.runtime.dispatch import tier, tiers
 
 __all__ = [
     "ActivationSparseLinear", "GemvLinear", "InputSparse", "Packed", "PackedLinear", "TopKLinear",

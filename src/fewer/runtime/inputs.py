@@ -233,7 +233,7 @@ def _gated(
         for name, module in model.named_modules()
         if isinstance(getattr(module, "act_fn", None), nn.Module)
         and all(type(getattr(module, part, None)) is nn.Linear for part in ("gate_proj", "up_proj", "down_proj"))
-        and _wanted(f"{name}.down_proj", only, skip)
+        and _wanted(_inside(name, "down_proj"), only, skip)
     }
     if not gates:
         raise FewerError("score 'cats' needs gated blocks (gate_proj, up_proj, down_proj and act_fn); none was found")
@@ -250,8 +250,8 @@ def _gated(
             handle.remove()
     thresholds, observed, sizes = {}, {}, {}
     for name, module in gates.items():
-        seen = samples[name].values(f"{name}.act_fn").abs()
-        layer = f"{name}.down_proj"
+        seen = samples[name].values(_inside(name, "act_fn")).abs()
+        layer = _inside(name, "down_proj")
         thresholds[layer] = cut(seen, keep)
         observed[layer] = float((seen >= thresholds[layer]).to(torch.float32).mean())
         sizes[layer] = module.down_proj.weight.numel()
@@ -259,6 +259,10 @@ def _gated(
         module.down_proj = ActivationSparseLinear(module.down_proj.weight, 0.0, bias=module.down_proj.bias)
         module.down_proj.observed = observed[layer]
     return InputSparse(model, "cats", thresholds, dict.fromkeys(thresholds, keep), observed, sizes)
+
+
+def _inside(parent: str, child: str) -> str:
+    return f"{parent}.{child}" if parent else child
 
 
 class _TopK(torch.autograd.Function):

@@ -172,6 +172,8 @@ class PackedLinear(_Native):
         if self._dense is not None and self._dense.dtype == self.dtype:
             return self._dense
         device = self.mask.device
+        if device.type == "meta":
+            return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=device)
         return self._on_cpu().to(device) if device.type != "cpu" else unpack_weight(self.packed, dtype=self.dtype)
 
     def extra_repr(self) -> str:

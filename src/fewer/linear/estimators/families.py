@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 
+from fewer.linear.coupled import Cox, Multinomial, Ordinal
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.cv import CrossValidated
-from fewer.linear.coupled import Cox, Multinomial, Ordinal
 from fewer.linear.losses import Huber, Logistic, Poisson
 from fewer.linear.result import Solution
 from fewer.method import FewerError, Paper, method

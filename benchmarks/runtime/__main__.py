@@ -1,0 +1,85 @@
+"""Print goals R1 to R19 with what was measured: `python -m benchmarks.runtime [--quick] [--only R2,R3]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from benchmarks.runtime import kernels, layers
+
+from fewer.runtime import dispatch
+from fewer.runtime.machine import machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def rows(only: set[str], seconds: float, steps: int) -> Iterator[kernels.Row]:
+    tier = dispatch.tiers()[0]
+    parts = [
+        ("R1 R2 R3 R4 R5 R6 R7 R8 R9 R10 R19", lambda: kernels.bitmask(tier, seconds)),
+        ("R11", lambda: kernels.blocks(tier, seconds)), ("R12 R13", lambda: kernels.columns(tier, seconds)),
+        ("R18", lambda: kernels.guard(tier)), ("R14 R15", lambda: layers.end_to_end(steps)),
+        ("R16", layers.overhead), ("R17", lambda: layers.never_slower(seconds / 8)),
+    ]  # fmt: skip
+    native = tier == "extension-avx512"
+    for names, part in parts:
+        if only and not only & set(names.split()):
+            continue
+        if not native and names not in ("R16", "R17"):
+            for name in names.split():
+                yield name, "needs a CPU with AVX-512 VBMI2", float("nan"), "at least", float("nan")
+            continue
+        yield from part()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=6.0, help="time for each race")
+    parser.add_argument("--steps", type=int, default=40, help="decoding steps end to end")
+    parser.add_argument("--only", default="", help="such as R2,R14")
+    parser.add_argument("--name", default="", help="file name of the results")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    here, found = machine(), []
+    clock = "thread CPU time, 20th percentile, cold ring of 200 MB, contenders interleaved in random order"
+    print(f"{here}\n{clock}\n")
+    print("| id | check | measured | goal | |\n|---|---|---|---|---|")
+    start = time.monotonic()
+    only = set(filter(None, options.only.split(",")))
+    for name, what, measured, sense, goal in rows(only, options.seconds, options.steps):
+        met = "not applicable" if measured != measured else _verdict(measured, sense, goal)
+        found.append({"id": name, "check": what, "measured": measured, "sense": sense, "goal": goal, "verdict": met})
+        print(f"| {name} | {what} | {measured:.3f} | {_sign(sense)} {goal:.3f} | {met} |", flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    name = options.name or time.strftime("%Y-%m-%d")
+    record = {"machine": asdict(here), "clock": clock, "seconds": time.monotonic() - start, "rows": found}
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    (RESULTS / f"{name}.md").write_text(_table(str(here), clock, found), "utf-8")
+
+
+def _sign(sense: str) -> str:
+    return ">=" if sense == "at least" else "<="
+
+
+def _verdict(measured: float, sense: str, goal: float) -> str:
+    return "pass" if (measured >= goal if sense == "at least" else measured <= goal) else "short"
+
+
+def _table(here: str, clock: str, found: list[dict]) -> str:
+    lines = ["# Runtime goals R1 to R19", "", f"{here}.", f"{clock}.", "", "| id | check | measured | goal | |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in sorted(found, key=lambda r: int(r["id"][1:])):
+        goal = f"{_sign(row['sense'])} {row['goal']:.2f}"
+        lines.append(f"| {row['id']} | {row['check']} | {row['measured']:.2f} | {goal} | {row['verdict']} |")
+    passed = sum(row["verdict"] == "pass" for row in found)
+    return "\n".join([*lines, "", f"{passed} of {len(found)} pass.", ""])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Any smooth loss with any penalty of `fewer.penalty`: accelerated proximal gradient, checked by its own residual.
+
+The penalty enters through value, prox and residual alone. Convex penalties that are norms also get a duality gap, from
+`lam_max`, which is their dual norm. Nonconvex ones start from a local linear approximation (a weighted lasso that the
+certified core solves) and end where their residual vanishes: a stationary point, and said to be no more than that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewer.linear.glm import glm_path
+from fewer.linear.losses import Loss
+from fewer.linear.matrix import Matrix, as_matrix
+from fewer.linear.paths import _grid_given, _weights
+from fewer.linear.result import Path
+from fewer.method import FewerError
+
+__all__ = ["general_path"]
+
+Vector = NDArray[np.float64]
+
+#: Penalties that are norms at fixed proportions: their gap comes from the dual norm.
+_NORMS = ("L1", "WeightedL1", "Group", "SparseGroup", "Slope")
+
+
+class _Problem:
+    def __init__(self, matrix: Matrix, y: Vector, loss: Loss, s: Vector, constant: bool) -> None:
+        self.matrix, self.y, self.loss, self.s = matrix, y, loss, s
+        p = matrix.shape[1]
+        self.index = np.arange(p)
+        self.means = matrix.tdot(s[:, None])[:, 0] / s.sum() if constant else np.zeros(p)
+        self.constant = constant
+
+    def eta(self, b: Vector) -> Vector:
+        """Linear predictor of the centred columns; the constant is the last entry of b."""
+        on = np.flatnonzero(b[:-1])
+        return np.asarray(self.matrix.dot(self.index[on], b[on]) - float(self.means @ b[:-1]) + b[-1])
+
+    def value(self, b: Vector) -> float:
+        with np.errstate(all="ignore"):
+            found = self.loss.value(self.eta(b), self.y, self.s)
+        return found if np.isfinite(found) else np.inf
+
+    def gradient(self, b: Vector) -> tuple[float, Vector, Vector]:
+        """Value, gradient (the last entry belongs to the constant), slope."""
+        eta = self.eta(b)
+        slope = self.loss.slope(eta, self.y, self.s)
+        g = self.matrix.tdot(slope[:, None])[:, 0] - self.means * slope.sum()
+        return self.loss.value(eta, self.y, self.s), np.append(g, slope.sum() if self.constant else 0.0), slope
+
+
+def general_path(
+    X: Any,
+    y: Any,
+    loss: Loss,
+    penalty: Any,
+    /,
+    *,
+    lams: Any = None,
+    count: int = 30,
+    ratio: float = 1e-2,
+    weights: Any = None,
+    intercept: bool = True,
+    tol: float = 1e-6,
+    max_iter: int = 20_000,
+) -> Path:
+    """Solutions along decreasing strengths for any smooth loss and any penalty.
+
+    minimise 1/n sum_i s_i loss(y_i, b0 + x_i b) + penalty(b; lam)
+
+    Args:
+        penalty: an object with value, prox and residual; its field `lam` is replaced by each strength. One without
+            `lam` (a constraint) gives a path of one.
+        lams: strengths; None lays a grid from the penalty's `lam_max`, which it must then have.
+        tol: largest residual relative to that at zero coefficients; for norms also the relative gap.
+
+    The other arguments are those of `path`; the loss must have one linear predictor.
+
+    Returns:
+        A `Path`; `kkts` holds the residuals, `gaps` is nan unless the penalty is a norm.
+
+    Raises:
+        FewerError: a loss with several predictors, or no lams and no `lam_max`.
+
+    >>> import numpy as np
+    >>> from fewer.linear import Squared
+    >>> from fewer.penalty import Group
+    >>> X = np.eye(4); y = np.array([4.0, 4.0, 1.0, 0.0])
+    >>> p = Group(((0, 1), (2, 3)), weights=(1, 1))
+    >>> general_path(X, y, Squared(), p, lams=[0.5], intercept=False)[0].coef.round(4)
+    array([2.5858, 2.5858, 0.    , 0.    ])
+
+    Reference: Beck and Teboulle (2009), FISTA, with the restart of O'Donoghue and Candes (2015); Zou and Li (2008) for
+    the local linear approximation.
+    """
+    if loss.width != 1:
+        raise FewerError("general_path takes a loss with one linear predictor")
+    matrix = as_matrix(X)
+    n, p = matrix.shape
+    target, s = loss.check(y), _weights(weights, n)
+    constant = intercept and loss.intercept
+    problem = _Problem(matrix, target, loss, s, constant)
+    b = np.zeros(p + 1)
+    b[-1] = _constant(problem)
+    null, g0, _ = problem.gradient(b)
+    if not np.all(np.isfinite(g0)):
+        raise FewerError("X holds nan or infinity; give finite numbers")
+    strengths, top = _strengths(penalty, g0[:-1], lams, count, ratio)
+    smooth = _lipschitz(problem, b)
+    found, coefs = [], np.empty((p, len(strengths)))
+    for k, lam in enumerate(strengths):
+        priced = replace(penalty, lam=float(lam)) if _has_lam(penalty) else penalty
+        if not priced.convex:
+            b = _linearised(problem, priced, b, float(lam), matrix, target, loss, s, intercept)
+        b, smooth, rounds, residual, slope = _fista(problem, priced, b, smooth, tol, float(np.abs(g0).max()), max_iter)
+        coefs[:, k] = b[:-1]
+        value = problem.value(b) + float(priced.value(b[:-1]))
+        gap = _gap(problem, priced, b, slope, value, float(lam))
+        done = residual <= tol * max(float(np.abs(g0).max()), 1e-300)
+        found.append((b[-1] - problem.means @ b[:-1], value, gap, residual, rounds, done))
+    columns = np.flatnonzero(np.any(coefs != 0, axis=1))
+    made = np.array([f[:5] for f in found])
+    return Path(
+        strengths, columns, coefs[columns], made[:, 0], made[:, 1], made[:, 2], made[:, 3], made[:, 4].astype(np.int64),
+        np.array([f[5] for f in found]), null, top, p, "proximal gradient",
+    )  # fmt: skip
+
+
+def _has_lam(penalty: Any) -> bool:
+    return any(f.name == "lam" for f in fields(penalty))
+
+
+def _strengths(penalty: Any, g0: Vector, lams: Any, count: int, ratio: float) -> tuple[Vector, float]:
+    top = float(penalty.lam_max(g0)) if hasattr(penalty, "lam_max") else float("nan")
+    if not _has_lam(penalty):
+        return np.ones(1), top
+    given = _grid_given(lams)
+    if given is not None:
+        return given, top
+    if not np.isfinite(top):
+        raise FewerError(f"{type(penalty).__name__} has no strength at which everything is zero; give lams")
+    grid = (top if top > 0 else 1.0) * ratio ** (np.arange(count) / max(1, count - 1))
+    return np.asarray(grid), top
+
+
+def _constant(problem: _Problem) -> float:
+    """The best constant alone, by damped Newton."""
+    b = np.zeros(len(problem.means) + 1)
+    for _ in range(100 if problem.constant else 0):
+        value, g, _ = problem.gradient(b)
+        bend = float(problem.loss.bend(problem.eta(b), problem.y, problem.s).sum())
+        if abs(g[-1]) <= 1e-14 * float(problem.s.sum()):
+            break
+        t = 1.0
+        while t > 1e-12:
+            trial = b.copy()
+            trial[-1] -= t * g[-1] / bend
+            if problem.value(trial) <= value:
+                b = trial
+                break
+            t *= 0.5
+        else:
+            break
+    return float(b[-1])
+
+
+def _lipschitz(problem: _Problem, b: Vector) -> float:
+    """A first guess of the gradient's Lipschitz constant, by a few power rounds on the curvature at b."""
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=len(b) - 1)
+    bend = problem.loss.bend(problem.eta(b), problem.y, problem.s)
+    size = 1.0
+    for _ in range(12):
+        v /= max(float(np.linalg.norm(v)), 1e-300)
+        u = problem.matrix.dot(problem.index, v) - float(problem.means @ v)
+        v = problem.matrix.tdot((bend * u)[:, None])[:, 0] - problem.means * float(bend @ u)
+        size = float(np.linalg.norm(v))
+    return max(size, float(bend.sum()) if problem.constant else 0.0, 1e-12)
+
+
+def _residual(priced: Any, b: Vector, g: Vector) -> float:
+    out = np.max(np.abs(np.asarray(priced.residual(b[:-1], g[:-1]))), initial=0.0)
+    return max(float(out), abs(float(g[-1])))
+
+
+def _fista(
+    problem: _Problem, priced: Any, b: Vector, smooth: float, tol: float, scale: float, most: int
+) -> tuple[Vector, float, int, float, Vector]:
+    """Accelerated proximal gradient with backtracking and restart; monotone (no momentum) when not convex."""
+
+    def descend(at: Vector, smooth: float) -> tuple[Vector, float]:
+        value, g, _ = problem.gradient(at)
+        while True:
+            trial = at - g / smooth
+            trial[:-1] = priced.prox(trial[:-1], 1.0 / smooth)
+            move = trial - at
+            bound = value + float(g @ move) + 0.5 * smooth * float(move @ move)
+            if problem.value(trial) <= bound + 1e-14 * abs(value) or smooth > 1e18:
+                return trial, smooth
+            smooth *= 1.5
+
+    point, t, rounds = b.copy(), 1.0, 0
+    _, g, slope = problem.gradient(b)
+    residual = _residual(priced, b, g)
+    while residual > tol * scale and rounds < most:
+        new, smooth = descend(point, smooth)
+        turn = float((point - new) @ (new - b))
+        later = 0.5 * (1 + (1 + 4 * t * t) ** 0.5)
+        if turn > 0 or not priced.convex:
+            point, t = new, 1.0
+        else:
+            point, t = new + (t - 1) / later * (new - b), later
+        b = new
+        rounds += 1
+        if rounds % 5 == 0 or rounds == 1:
+            _, g, slope = problem.gradient(b)
+            residual = _residual(priced, b, g)
+    _, g, slope = problem.gradient(b)
+    return b, smooth, rounds, _residual(priced, b, g), slope
+
+
+def _linearised(
+    problem: _Problem,
+    priced: Any,
+    b: Vector,
+    lam: float,
+    matrix: Matrix,
+    y: Vector,
+    loss: Loss,
+    s: Vector,
+    intercept: bool,
+) -> Vector:
+    """Two rounds of the weighted lasso whose factors are the penalty's slopes at b; the better of it and b."""
+    if not hasattr(priced, "each"):
+        return b
+    best = b
+    for _ in range(2):
+        a = np.maximum(np.abs(best[:-1]), 1e-6)
+        factors = np.asarray(priced.each(a + 1e-7) - priced.each(a - 1e-7)) / 2e-7
+        if lam <= 0 or not np.any(factors > 0):
+            return best
+        options: dict[str, Any] = {"factors": np.maximum(factors, 0.0) / lam, "weights": s * len(y), "intercept": intercept}
+        found = glm_path(matrix, y, loss, lams=[lam], tol=1e-6, **options)[0]
+        trial = np.append(found.coef, float(found.intercept) + float(problem.means @ found.coef))
+        cost = [problem.value(v) + float(priced.value(v[:-1])) for v in (trial, best)]
+        best = trial if cost[0] < cost[1] else best
+    return best
+
+
+def _gap(problem: _Problem, priced: Any, b: Vector, slope: Vector, value: float, lam: float) -> float:
+    if type(priced).__name__ not in _NORMS:
+        return float("nan")
+    slope = slope - problem.s * (slope.sum() / problem.s.sum()) if problem.constant else slope
+    g = problem.matrix.tdot(slope[:, None])[:, 0]
+    top = float(priced.lam_max(g))
+    scale = min(1.0, lam / top) if top > 0 else 1.0
+    bound = problem.loss.conjugate(scale * slope, problem.y, problem.s)
+    return float("nan") if bound is None else max(value + bound, 0.0)

@@ -1,0 +1,147 @@
+"""Masks as files, on models and directories: write, apply, undo, combine, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewer.method import FewerError
+
+if TYPE_CHECKING:
+    from fewer.adapt import Opened
+    from fewer.maskfile import Difference, MaskFile
+    from fewer.verbs.pruned import Pruned
+
+__all__ = ["apply_mask", "combine_masks", "diff_masks", "save_mask", "show_mask", "undo_mask"]
+
+
+def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = False) -> MaskFile:
+    """Write the masks of a pruning result to a file of their own, one bit a weight.
+
+    Args:
+        pruned: what `prune` or `reopen` returned, or a directory that `prune` wrote.
+        dense: the model before pruning.
+        path: the file.
+        complement: also store the dense values that the run changed, so that `undo_mask` needs no dense checkpoint.
+
+    Returns:
+        What was written.
+
+    Raises:
+        FewerError: the result was not made of this dense model.
+    """
+    from fewer import maskfile
+    from fewer.verbs._inputs import opened_of
+    from fewer.verbs.reopen import reopen
+
+    result: Pruned = reopen(pruned) if isinstance(pruned, str | Path) else pruned
+    base = opened_of(dense)
+    if result.model_hash and result.model_hash != base.hash():
+        raise FewerError("this is not the dense model that the result was pruned from")
+    recipe = result.plan.recipe
+    about = {
+        "method": f"{recipe.score}, {recipe.update}",
+        "keep": recipe.mean_keep(),
+        "recipe": recipe.to_dict(),
+        "data": result.calibration_hash,
+        "calibration": result.calibration,
+    }
+    after = result.opened if complement else None
+    made = maskfile.make(result.masks, base, provenance=about, pattern=recipe.pattern, complement_of=after)
+    made.save(path)
+    return made
+
+
+def show_mask(path: str | Path) -> dict[str, Any]:
+    """What a mask file says of itself: provenance, checksum of the dense model, density of every layer."""
+    from fewer import maskfile
+
+    return maskfile.read(path).to_dict()
+
+
+def diff_masks(first: str | Path, second: str | Path) -> dict[str, Difference]:
+    """What two mask files of one model have in common, layer by layer."""
+    from fewer import maskfile
+
+    return maskfile.diff(maskfile.read(first), maskfile.read(second))
+
+
+def combine_masks(first: str | Path, second: str | Path, how: str, path: str | Path) -> MaskFile:
+    """Write the intersection or the union of two mask files.
+
+    Args:
+        first: a mask file.
+        second: another of the same model.
+        how: "intersect" (kept by both) or "union" (kept by either).
+        path: the file to write.
+
+    Raises:
+        FewerError: masks of different models, or another word for `how`.
+    """
+    from fewer import maskfile
+
+    known = {"intersect": maskfile.intersect, "union": maskfile.union}
+    if how not in known:
+        raise FewerError(f"masks are combined by intersect or union, not by '{how}'")
+    made = known[how](maskfile.read(first), maskfile.read(second))
+    made.save(path)
+    return made
+
+
+def apply_mask(dense: Any, path: str | Path, out: str | Path | None = None) -> Opened:
+    """Set to zero what a mask file drops.
+
+    Args:
+        dense: the model that the mask was made for; it is left as it is.
+        path: the mask file.
+        out: directory to write the result to.
+
+    Returns:
+        The masked model.
+
+    Raises:
+        FewerError: another model's mask.
+    """
+    from fewer import maskfile
+
+    target = _copy(dense)
+    maskfile.apply(maskfile.read(path), target)
+    return _written(target, out, "masked")
+
+
+def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, dense: Any = None) -> Opened:
+    """Bring back the dense model.
+
+    Args:
+        pruned: the pruned model or its directory; it is left as it is.
+        path: the mask file that it was pruned with.
+        out: directory to write the dense model to.
+        dense: the dense model; without it the mask file must hold the complement.
+
+    Returns:
+        The dense model.
+
+    Raises:
+        FewerError: no complement and no dense model, or another model's mask.
+    """
+    from fewer import maskfile
+    from fewer.verbs._inputs import opened_of
+
+    target = _copy(pruned)
+    maskfile.undo(maskfile.read(path), target, None if dense is None else opened_of(dense))
+    return _written(target, out, "dense")
+
+
+def _copy(model: Any) -> Opened:
+    from fewer.verbs._inputs import copy_of, opened_of
+
+    opened = opened_of(model)
+    return opened if isinstance(model, str | Path) else copy_of(opened)
+
+
+def _written(opened: Opened, out: str | Path | None, kind: str) -> Opened:
+    if out is not None:
+        from fewer.adapt import checkpoint
+
+        checkpoint.save(opened, out, mark={"kind": kind})
+    return opened
