@@ -24,7 +24,7 @@ def rows(only: set[str], seconds: float, steps: int) -> Iterator[kernels.Row]:
         ("R1 R2 R3 R4 R5 R6 R7 R8 R9 R10 R19", lambda: kernels.bitmask(tier, seconds)),
         ("R11", lambda: kernels.blocks(tier, seconds)), ("R12 R13", lambda: kernels.columns(tier, seconds)),
         ("R18", lambda: kernels.guard(tier)), ("R14 R15", lambda: layers.end_to_end(steps)),
-        ("R16", layers.overhead), ("R17", lambda: layers.never_slower(seconds / 8)),
+        ("R16", layers.overhead), ("R17", lambda: layers.never_slower(seconds / 4)),
     ]  # fmt: skip
     native = tier == "extension-avx512"
     for names, part in parts:

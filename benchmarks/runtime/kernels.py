@@ -77,13 +77,12 @@ def bitmask(tier: str, seconds: float) -> Iterator[Row]:
             where = f"{label} {shape[0]}x{shape[1]}"
             x = torch.randn(1, shape[1], dtype=torch.bfloat16 if dtype == torch.bfloat16 else torch.float32)
             full = weight(*shape, 1.1, dtype)
-            stored = pack_weight(full, dtype=dtype)
-            dense = stored.values[: stored.kept].reshape(shape) if stored.kept == full.numel() else None
-            if dense is None:  # int8: a few weights round to zero
-                dense = torch.randint(1, 127, shape, dtype=torch.int8)
+            dense, scale = full, None
+            if dtype == torch.int8:
+                dense, scale = torch.randint(-127, 127, shape, dtype=torch.int8), torch.ones(shape[0])
             packs = {s: pack_weight(weight(*shape, 1 - s, dtype), dtype=dtype) for s in (0.5, 0.7)}
             size = dense.numel() * dense.element_size()
-            field = {"own": dense_calls(dense, tier, x, stored.scale), "stream": stream_calls(size)}
+            field = {"own": dense_calls(dense, tier, x, scale), "stream": stream_calls(size)}
             field["torch"] = torch_int8_calls(full, x) if dtype == torch.int8 else torch_calls(full, x)
             for s, packed in packs.items():
                 field[f"sparse {s}"] = calls(packed, "bitmask", tier, x)

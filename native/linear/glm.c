@@ -95,29 +95,37 @@ static double price(const Model *m, const double *b)
     return sum;
 }
 
-/* Newton on the constant alone, until its gradient is rounding: the dual point must be orthogonal to ones. */
+/* The best constant, everything else held still: the root of a monotone function, by Newton inside a bracket.  The dual
+ * point must be orthogonal to ones, so it is found to rounding. */
 static void settle(Model *m)
 {
-    for (int round = 0; m->intercept && round < 30; round++) {
-        double d = 0, h = 0, size = 0;
+    double low = -INFINITY, high = INFINITY, at = 0, last = INFINITY;
+    const double top = m->family == QUANTILE ? 1 / m->two : 1;
+    const int robust = m->family == HUBER || m->family == QUANTILE;
+    for (int round = 0; m->intercept && round < 200; round++) {
+        double d = 0, h = 0, flat = 0, size = 0;
+        for (int64_t i = 0; i < m->n; i++) {
+            d += m->slope[i], flat += m->bend[i], size += fabs(m->slope[i]);
+            if (!robust || m->bend[i] >= m->s[i] * top * (1 - 1e-12))
+                h += m->bend[i]; /* where the loss is linear its second derivative is zero */
+        }
+        if (fabs(d) <= 1e-14 * size || !(flat > 0) || (round > 60 && fabs(d) <= 1e-12 * size))
+            break;
+        if (d > 0)
+            high = at;
+        else
+            low = at;
+        double next = at - d / (h > 1e-12 * flat && fabs(d) < 0.7 * last ? h : flat);
+        if (!(next > low && next < high))
+            next = isfinite(low) && isfinite(high) ? 0.5 * (low + high) : at - 2 * d / flat;
+        last = fabs(d);
+        if (next == at)
+            break;
         for (int64_t i = 0; i < m->n; i++)
-            d += m->slope[i], h += m->bend[i], size += fabs(m->slope[i]);
-        if (fabs(d) <= 1e-13 * size || !(h > 0))
-            break;
-        double step = -d / h, f = INFINITY;
-        for (int half = 0; half < 20; half++, step *= 0.5) {
-            for (int64_t i = 0; i < m->n; i++)
-                m->trial[i] = m->eta[i] + step;
-            f = evaluate(m, m->trial, m->slope, m->bend);
-            if (f <= m->f + 1e-15 * fabs(m->f))
-                break;
-        }
-        if (!(f <= m->f + 1e-15 * fabs(m->f))) {
-            m->f = evaluate(m, m->eta, m->slope, m->bend);
-            break;
-        }
-        memcpy(m->eta, m->trial, (size_t)m->n * sizeof(double));
-        m->f = f, m->b0 += step;
+            m->eta[i] += next - at;
+        m->b0 += next - at;
+        at = next;
+        m->f = evaluate(m, m->eta, m->slope, m->bend);
     }
 }
 

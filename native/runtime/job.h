@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__) && !defined(FEWER_PORTABLE) && (defined(__GNUC__) || defined(__clang__))
 #define FEWER_X86 1
 #endif
 #define ALWAYS_INLINE inline __attribute__((always_inline))

@@ -44,7 +44,7 @@ CHOOSERS = ("score", "update")
 COMPATS = ("wanda", "sparsegpt")
 DAMAGES = ("auto", "gram", "none")
 #: Knobs that the engine fills in itself; a recipe cannot set them.
-ENGINE_KNOBS = frozenset({"rule"})
+ENGINE_KNOBS = frozenset({"rule", "limits"})
 
 
 def _field(default: Any, text: str) -> Any:
@@ -114,6 +114,7 @@ class Recipe:
     update_options: Mapping[str, Any] = _field({}, "knobs of the update")
     schedule_options: Mapping[str, Any] = _field({}, "knobs of the schedule")
     data: DataSettings = field(default_factory=DataSettings, metadata={"help": "calibration data"})
+    reference: DataSettings = field(default_factory=DataSettings, metadata={"help": "second text, as a reference"})
     where: tuple[Where, ...] = _field((), "name filters with their own share; the first match wins")
 
     def __post_init__(self) -> None:
@@ -203,7 +204,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what JSON and TOML can hold. Blank fields are left out."""
-        table = _plain(dataclasses.asdict(self))
+        table = _plain(dataclasses.asdict(self)) | ({"reference": None} if self.reference == DataSettings() else {})
         return {key: value for key, value in table.items() if value not in ("", None, [], {})}
 
     def to_toml(self) -> str:

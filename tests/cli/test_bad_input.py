@@ -171,6 +171,14 @@ def test_a_candidate_whose_account_is_damaged(fewer, refused, checkpoint, corpus
     assert message in refused("compare", checkpoint, tmp_path / "out", "--data", corpus)
 
 
+@pytest.mark.parametrize("place", ["folder", "folder/file/page.html"])
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(refused, checkpoint, corpus, tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("mine")
+    line = refused("compare", checkpoint, "absent.toml", "--data", corpus, "--out", tmp_path / place)
+    assert "cannot write report" in line
+
+
 def test_no_traceback_reaches_the_user_in_a_real_process(tmp_path):
     program = (sys.executable, "-c", "from fewer.cli import main; main()")
     done = subprocess.run([*program, "prune", "/nowhere", "--out", tmp_path / "o"], capture_output=True, text=True)

@@ -78,3 +78,12 @@ def test_wrong_options_are_one_line(given, message):
     with pytest.raises(FewerError) as caught:
         recipe_from(given)
     assert str(caught.value) == message
+
+
+def test_the_reference_is_cut_like_the_data_unless_the_recipe_says_otherwise(fewer, tmp_path):
+    found = recipe_from({"data": "a.txt", "reference": "b.txt", "samples": 4})
+    assert found.reference == DataSettings(text="b.txt", samples=4)
+    base = tmp_path / "base.toml"
+    base.write_text('[reference]\ntext = "c.txt"\nlength = 32\n')
+    assert recipe_from({"base": str(base)}).reference == DataSettings(text="c.txt", length=32)
+    assert "  --reference TEXT " in fewer("prune", "--help").out

@@ -14,7 +14,8 @@ SHAPE = (3, 4)
 
 def rows_for(name: str, count: int, seed: int) -> torch.Tensor:
     draw = torch.Generator().manual_seed(seed)
-    width = {"output-gradient": (3,), "weight-gradient": SHAPE, "block": (8,)}.get(KINDS[name].source, (4,))
+    held = KINDS[name].zeros(SHAPE, torch.float64).total.shape
+    width = {"output-gradient": (3,), "input": (4,), "block": (8,)}.get(KINDS[name].source, held)
     return torch.randn(count, *width, generator=draw) * 3 + 100
 
 

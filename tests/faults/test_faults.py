@@ -168,6 +168,8 @@ def test_output_that_exists_and_is_not_ours(model, data, tmp_path):
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
     refused("exists", model, data, out=out)
+    (out / "fewer.json").write_text("{}")
+    refused("exists", model, data, out=out)
     assert (out / "thesis.tex").read_text() == "years of work"
 
 
@@ -200,3 +202,13 @@ def test_bad_recipe_file(model, data, tmp_path):
     with pytest.raises(FewerError, match="no option 'x'"):
         fewer.run(model, data, fewer.load_recipe(path), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_windows_longer_than_a_table_of_positions():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=64, n_embd=16, n_layer=1, n_head=2, n_positions=8, bos_token_id=0, eos_token_id=0)
+    )
+    with pytest.raises(FewerError, match="windows of 9 tokens are longer than the model's 8 positions"):
+        fewer.prune(model, torch.zeros(2, 9, dtype=torch.long))

@@ -65,7 +65,7 @@ def test_masks_of_groups_equal_the_loop_and_stay_in_their_pattern(seed):
     weight, norm, mean, var = problem(seed)
     chosen = rule(weight.shape, 0.5, pattern="2:4")
     mask = chosen.select(np.abs(weight) * norm)
-    made = dsnot(weight, mask, norm, mean, var, rule=chosen, length=1.0)
+    made = dsnot(weight, mask, norm, mean, var, limits=chosen, length=1.0)
     np.testing.assert_array_equal(made.mask, reference(weight, mask, norm, mean, var, groups=4))
     np.testing.assert_array_equal(chosen.select(made.mask.astype(float)), made.mask)
 

@@ -126,3 +126,12 @@ def test_nan_logits_are_refused():
     torch.nn.init.constant_(model.lm_head.weight, math.nan)
     with pytest.raises(FewerError, match="NaN or infinite"):
         evaluate(model, tokens())
+
+
+def test_a_fault_in_the_outputs_names_batch_and_layer():
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    torch.nn.init.constant_(net[2].weight, 1e30)
+    torch.nn.init.constant_(net[0].weight, 1.0)
+    data = [torch.ones(2, 4), torch.full((2, 4), 1e20)]
+    with pytest.raises(FewerError, match="in batch 1, first out of layer '2'"):
+        evaluate(net, data)

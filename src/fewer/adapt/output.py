@@ -36,10 +36,19 @@ def check_target(out: Path) -> None:
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise FewerError(f"output '{out}' exists and is not a directory")
-    if out.is_dir() and not (out / MARK).is_file() and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()) and not _ours(out):
         raise FewerError(f"output '{out}' exists and was not written by fewer: name another directory or remove it")
     if not out.absolute().parent.is_dir():
         raise FewerError(f"output '{out}': the directory '{out.absolute().parent}' does not exist")
+
+
+def _ours(out: Path) -> bool:
+    """Whether the mark in a directory is one that fewer wrote: a file of that name alone is no leave to replace it."""
+    try:
+        mark = json.loads((out / MARK).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(mark, dict) and bool({"fewer", "kind"} & mark.keys())
 
 
 @contextmanager

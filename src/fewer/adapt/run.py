@@ -24,6 +24,7 @@ def call(module: nn.Module, batch: Mapping[str, Tensor]) -> Any:
     device = _device(module)
     named = {key: value.to(device) for key, value in batch.items() if key != "labels"}
     _check_tokens(module, named.get("input_ids"))
+    _check_length(module, named.get("input_ids"))
     if hasattr(module, "main_input_name"):
         if "inputs" in named:
             named[str(module.main_input_name)] = named.pop("inputs")
@@ -113,3 +114,15 @@ def _check_tokens(module: nn.Module, ids: Tensor | None) -> None:
     worst = int(ids.max())
     if worst >= size or int(ids.min()) < 0:
         raise FewerError(f"token {worst} is outside the model's vocabulary of {size}: was another tokenizer used?")
+
+
+#: Names under which transformers keeps a table of learned positions, which ends; rotary positions do not.
+_POSITIONS = {"wpe", "embed_positions", "position_embeddings"}
+
+
+def _check_length(module: nn.Module, ids: Tensor | None) -> None:
+    limit = getattr(getattr(module, "config", None), "max_position_embeddings", None)
+    if ids is None or not isinstance(limit, int) or ids.shape[-1] <= limit:
+        return
+    if any(isinstance(m, nn.Embedding) and name.split(".")[-1] in _POSITIONS for name, m in module.named_modules()):
+        raise FewerError(f"windows of {ids.shape[-1]} tokens are longer than the model's {limit} positions")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fewer.cli.options import as_json, data_of, model
-from fewer.cli.show import progress, result
+from fewer.cli.show import check_page, progress, result
 from fewer.method import FewerError
 from fewer.recipe import load_recipe
 
@@ -38,6 +38,7 @@ def command(
 
     Example: fewer compare demo pruned recipes/wanda.toml --data demo --out report.html
     """
+    check_page(out)
     recipes = {path: load_recipe(path) for path in candidates if path.endswith(".toml")}
     for path in candidates:
         if path not in recipes and not Path(path).is_dir():

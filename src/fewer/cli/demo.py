@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fewer.cli.options import as_json
-from fewer.cli.show import progress, result
+from fewer.cli.show import check_page, progress, result
 from fewer.recipe import DataSettings, Recipe
 
 __all__ = ["command", "recipes"]
@@ -24,6 +24,7 @@ def command(out: str, as_json: bool) -> None:
     from fewer.verbs.compare import race
 
     page = str(Path(out) / "report.html")
+    check_page(page)
     with progress(as_json=as_json) as show:
         found = race("demo", recipes(), "demo", "demo", progress=show)
     found.to_html(page)

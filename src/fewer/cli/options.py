@@ -22,7 +22,8 @@ KINDS = ("score", "budget", "update", "schedule")
 FIELDS = tuple(
     field.name
     for field in dataclasses.fields(Recipe)
-    if field.name not in ("name", "paper", "model", "out", "data", "where", *(f"{kind}_options" for kind in KINDS))
+    if field.name
+    not in ("name", "paper", "model", "out", "data", "reference", "where", *(f"{kind}_options" for kind in KINDS))
 )
 #: Fields of the calibration data, and the options that set them.
 DATA_FIELDS = {"text": "data", "samples": "samples", "length": "length", "seed": "data_seed"}
@@ -38,6 +39,7 @@ def recipe_options(command: F) -> F:
     made = [_option(known[name], name) for name in FIELDS]
     made += [_option(data[name], option) for name, option in DATA_FIELDS.items()]
     made += [
+        click.option("--reference", metavar="TEXT", help=_sentence(known["reference"].metadata["help"])),
         click.option("--where", multiple=True, metavar="GLOB=KEEP", help="Layers with their own share; repeatable."),
         click.option(
             "--set", "knobs", multiple=True, metavar="KIND.KNOB=VALUE",
@@ -73,6 +75,9 @@ def recipe_from(given: Mapping[str, Any]) -> Recipe:
         data.setdefault("seed", changes["seed"])
     if data:
         changes["data"] = dataclasses.replace(recipe.data, **data)
+    if given.get("reference"):
+        # The second text is cut like the first, unless a recipe says otherwise.
+        changes["reference"] = dataclasses.replace(recipe.reference, **{**data, "text": given["reference"]})
     for pair in given.get("knobs") or ():
         kind, knob, value = _knob(pair)
         field = f"{kind}_options"
@@ -88,8 +93,7 @@ def data_of(recipe: Recipe, source: str) -> str | None:
 def _option(field: dataclasses.Field[Any], name: str) -> Callable[[F], F]:
     many = field.type.startswith("tuple") if isinstance(field.type, str) else False
     number = field.type == "int"
-    text = str(field.metadata["help"])
-    text = text[0].upper() + text[1:] + "."
+    text = _sentence(field.metadata["help"])
     shown = "" if many or field.default in ("", None) else f"  [default: {field.default}]"
     return click.option(
         f"--{name.replace('_', '-')}",
@@ -99,6 +103,10 @@ def _option(field: dataclasses.Field[Any], name: str) -> Callable[[F], F]:
         metavar="N" if number else "TEXT",
         help=text + shown,
     )
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
 
 
 def numbers(text: str, where: str) -> tuple[float, ...]:

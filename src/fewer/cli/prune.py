@@ -16,7 +16,7 @@ __all__ = ["command", "text"]
 @click.command("prune")
 @model
 @recipe_options
-@click.option("--out", metavar="DIR", required=True, help="Directory to write; it must not exist yet, or be empty.")
+@click.option("--out", metavar="DIR", required=True, help="Directory to write; only an earlier result is replaced.")
 @as_json
 def command(model: str, out: str, as_json: bool, **given: Any) -> None:
     """Prune MODEL and write a checkpoint that transformers loads.

@@ -18,9 +18,12 @@ __all__ = ["command"]
 @click.argument("recipe", metavar="RECIPE.toml")
 @click.option("--model", metavar="MODEL", help="Instead of the recipe's own.")
 @click.option("--data", metavar="TEXT", help="Instead of the recipe's own.")
+@click.option("--reference", metavar="TEXT", help="Instead of the recipe's own.")
 @click.option("--out", metavar="DIR", help="Instead of the recipe's own.")
 @as_json
-def command(recipe: str, model: str | None, data: str | None, out: str | None, as_json: bool) -> None:
+def command(
+    recipe: str, model: str | None, data: str | None, reference: str | None, out: str | None, as_json: bool
+) -> None:
     """Run a recipe: a pruning run as data.
 
     Example: fewer run recipes/wanda.toml --model demo --out pruned
@@ -34,6 +37,6 @@ def command(recipe: str, model: str | None, data: str | None, out: str | None, a
     from fewer.verbs.prune import run
 
     with progress(as_json=as_json) as show:
-        pruned = run(source, data or data_of(loaded, source), loaded, out=target, progress=show)
+        pruned = run(source, data or data_of(loaded, source), loaded, reference=reference, out=target, progress=show)
     document = {"out": target, "seconds": pruned.seconds, **pruned.to_dict()}
     result(document, lambda: text(document), as_json=as_json)

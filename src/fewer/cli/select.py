@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fewer.cli.options import as_json
-from fewer.cli.show import result
+from fewer.cli.show import check_page, result
 from fewer.method import FewerError
 
 __all__ = ["command"]
@@ -39,6 +39,7 @@ def command(
 
     Example: fewer select data.csv --target price --html report.html
     """
+    check_page(html)
     from fewer.report.selection import summary
     from fewer.verbs.select import select_columns
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fewer.method import FewerError
 from fewer.report.numbers import seconds
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from fewer.events import Event, Progress
 
-__all__ = ["plain_line", "progress", "result"]
+__all__ = ["check_page", "plain_line", "progress", "result"]
 
 
 @contextmanager
@@ -30,6 +33,24 @@ def progress(*, as_json: bool) -> Iterator[Progress]:
             yield callback
     else:
         yield _plain
+
+
+def check_page(path: str | None) -> None:
+    """Refuse a page that cannot be written, before the work whose result it would hold.
+
+    Raises:
+        FewerError: it is a directory, or lies where no file can be made.
+    """
+    if path is None:
+        return
+    place = Path(path).absolute()
+    if place.is_dir():
+        raise FewerError(f"cannot write report '{path}': it is a directory; name a file")
+    above = next(folder for folder in place.parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise FewerError(f"cannot write report '{path}': '{above}' is not a directory")
+    if not os.access(above, os.W_OK):
+        raise FewerError(f"cannot write report '{path}': '{above}' is not writable")
 
 
 def result(document: Any, text: Callable[[], str], *, as_json: bool) -> None:

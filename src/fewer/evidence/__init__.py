@@ -9,16 +9,21 @@ from fewer.evidence.accumulate import (
     Grad,
     GradAbs,
     GradSq,
+    HessianGrad,
     InputGram,
     InputMean,
     InputNorm,
     InputVar,
     OutputGradNorm,
+    ReferenceGrad,
+    ReferenceGradSq,
+    SynflowGrad,
 )
 from fewer.evidence.gather import collect, sequential
 from fewer.evidence.store import Store, all_reduce
 
 __all__ = [
-    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm",
-    "InputVar", "OutputGradNorm", "Store", "all_reduce", "collect", "sequential",
+    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "HessianGrad", "InputGram", "InputMean",
+    "InputNorm", "InputVar", "OutputGradNorm", "ReferenceGrad", "ReferenceGradSq", "Store", "SynflowGrad",
+    "all_reduce", "collect", "sequential",
 ]  # fmt: skip

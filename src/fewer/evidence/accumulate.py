@@ -16,13 +16,15 @@ from torch import Tensor
 from fewer.method import Paper, method
 
 __all__ = [
-    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "InputGram", "InputMean", "InputNorm",
-    "InputVar", "OutputGradNorm",
+    "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "HessianGrad", "InputGram", "InputMean",
+    "InputNorm", "InputVar", "OutputGradNorm", "ReferenceGrad", "ReferenceGradSq", "SynflowGrad",
 ]  # fmt: skip
 
 A = TypeVar("A", bound="Accumulator")
 
 _SHORTGPT = Paper("ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2024, "2403.03853")
+_GRASP = Paper("Picking Winning Tickets Before Training by Preserving Gradient Flow", 2020, "2002.07376")
+_SYNFLOW = Paper("Pruning neural networks without any data by iteratively conserving synaptic flow", 2020, "2006.05467")
 _WELFORD = Paper("Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979)
 
 
@@ -35,6 +37,8 @@ class Accumulator:
 
     #: What feeds it: rows of inputs, rows of output gradients, a weight gradient, or a pair (before, after a block).
     source: ClassVar[str] = "input"
+    #: Whether the sums of two data sets, each measured alone, add up to those of both.
+    adds_up: ClassVar[bool] = True
 
     @classmethod
     def zeros(cls: type[A], shape: tuple[int, int], dtype: torch.dtype) -> A:
@@ -263,6 +267,70 @@ class GradSq(_OfWeight):
         return gradient.square()
 
 
+@method("evidence", "reference-grad", formula="mean_s dL_s/dw, s of the reference data", unit="weight")
+@dataclass
+class ReferenceGrad(Grad):
+    """Mean gradient of the loss on a second data set: as `Grad`, s runs over the reference samples.
+
+    >>> seen = ReferenceGrad.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[[1.0]], [[-2.0]]]))
+    >>> seen.finalise()
+    tensor([[-0.5000]])
+    """
+
+    source: ClassVar[str] = "reference-gradient"
+
+
+@method("evidence", "reference-grad-sq", formula="mean_s (dL_s/dw)^2, s of the reference data", unit="weight")
+@dataclass
+class ReferenceGradSq(GradSq):
+    """Mean squared gradient on a second data set: as `GradSq`, s runs over the reference samples.
+
+    >>> seen = ReferenceGradSq.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[[1.0]], [[-2.0]]]))
+    >>> seen.finalise()
+    tensor([[2.5000]])
+    """
+
+    source: ClassVar[str] = "reference-gradient"
+
+
+@method("evidence", "hessian-grad", papers=[_GRASP], formula="mean_s d2L_s/dw2 . mean_s dL_s/dw", unit="weight")
+@dataclass
+class HessianGrad(_OfWeight):
+    """Hessian of the loss times its own gradient: H g = d(g.g / 2)/dW, over all chosen layers together.
+
+    One row is H_s g of one sample, g the mean gradient over all samples: a first pass measures g. Stores of two data
+    sets cannot be merged, since each has another g.
+
+    >>> seen = HessianGrad.zeros((1, 1), torch.float32)
+    >>> seen.update(torch.tensor([[[1.0]], [[-2.0]]]))
+    >>> seen.finalise()
+    tensor([[-0.5000]])
+    """
+
+    source: ClassVar[str] = "hessian"
+    adds_up: ClassVar[bool] = False
+
+
+@method("evidence", "synflow-grad", papers=[_SYNFLOW], formula="d sum(f(1; |w|))/d|w|", unit="weight")
+@dataclass
+class SynflowGrad(_OfWeight):
+    """Gradient of the summed outputs of the network of absolute parameters on an input of ones.
+
+    Of the data only the shape of the first sample is used. A product of two signals does not conserve the flow: a
+    softmax over positions that are all alike has no gradient, so queries and keys of attention score zero.
+
+    >>> from fewer.evidence import collect
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    >>> store = collect(net, torch.rand(1, 2), ["synflow_grad"])
+    >>> bool((store["0"]["synflow_grad"][:, 0] == net[1].weight.detach().abs()[0]).all())
+    True
+    """
+
+    source: ClassVar[str] = "positive-flow"
+
+
 @method("evidence", "output-grad-norm", formula="sqrt(mean_t (dL/dy_ti)^2)", unit="row")
 @dataclass
 class OutputGradNorm(Accumulator):
@@ -326,4 +394,8 @@ KINDS: dict[str, type[Accumulator]] = {
     "grad_sq": GradSq,
     "output_grad_norm": OutputGradNorm,
     "block_similarity": BlockSimilarity,
+    "hessian_grad": HessianGrad,
+    "synflow_grad": SynflowGrad,
+    "reference_grad": ReferenceGrad,
+    "reference_grad_sq": ReferenceGradSq,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from fewer.adapt.shards import all_finite
 from fewer.adapt.stream import Stream
 from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
 from fewer.evidence.accumulate import KINDS, Accumulator
+from fewer.evidence.backward import hessian_products, positive_flow, watched
 from fewer.evidence.store import Store
 from fewer.method import FewerError, nearest
 
@@ -33,7 +35,7 @@ Visit = Callable[[tuple[Layer, ...], Store], R]
 
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 _OF_PASS = ("input", "block")
-_OF_LOSS = ("weight-gradient", "output-gradient")
+_OF_LOSS = ("weight-gradient", "output-gradient", "reference-gradient", "hessian", "positive-flow")
 
 
 def collect(
@@ -42,6 +44,7 @@ def collect(
     names: Sequence[str],
     *,
     layers: Sequence[Layer] | None = None,
+    reference: Batches | Tensor | Any = None,
     progress: Progress | None = None,
     precision: str = "float32",
 ) -> Store:
@@ -56,6 +59,7 @@ def collect(
         data: batches, or anything that `adapt.data.batches` takes.
         names: of `types.EVIDENCE`; "weight" is always there and is skipped.
         layers: which ones; the default layers of the model.
+        reference: the second data set, for the evidence whose name begins with "reference".
         progress: called after each batch.
         precision: "float32" or "float64", of the large sums (Gram matrices, weight gradients).
 
@@ -72,9 +76,10 @@ def collect(
     """
     source = adapt.open(opened)
     batches = adapt.data.batches(data)
+    second = None if reference is None else adapt.data.batches(reference)
     chosen = tuple(source.layers if layers is None else layers)
     sums = _Sums(chosen, names, precision)
-    store = Store(sums.held, source.hash(), (batches.hash,))
+    store = Store(sums.held, source.hash(), (_data_hash(batches, second, sums),))
     with evaluating(source.module):
         if sums.of(*_OF_PASS):
             with torch.no_grad(), sums.watching(source, chosen):
@@ -83,7 +88,7 @@ def collect(
                     call(source.module, batch)
                     _tell(progress, index + 1, len(batches), "batches")
             sums.check_reached(chosen)
-        _gradients(source, batches, sums, chosen, progress)
+        _gradients(source, batches, second, sums, chosen, progress)
     return store
 
 
@@ -94,6 +99,7 @@ def sequential(
     visit: Visit[R],
     *,
     layers: Sequence[Layer] | None = None,
+    reference: Batches | Tensor | Any = None,
     progress: Progress | None = None,
     precision: str = "float32",
 ) -> list[R]:
@@ -108,6 +114,7 @@ def sequential(
         visit: called with the block's layers and their evidence; it may write their weights. Layers outside the
             blocks come last, together; in a model without blocks every layer is a visit of its own.
         layers: which ones; the default layers of the model.
+        reference: as for `collect`.
         progress: called after each block.
         precision: as for `collect`.
 
@@ -127,7 +134,8 @@ def sequential(
             raise FewerError("gradient evidence needs the whole model in memory; open it instead of streaming it")
         dense = _Sums(chosen, first.of(*_OF_LOSS), precision)
         with evaluating(opened.module):
-            _gradients(opened, batches, dense, chosen, None)
+            second = None if reference is None else adapt.data.batches(reference)
+            _gradients(opened, batches, second, dense, chosen, None)
         early = dense.held
     try:
         return _visit_all(opened, batches, chosen, first.of(*_OF_PASS), visit, early, progress, precision)
@@ -267,53 +275,79 @@ def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], outpu
     return flat[mask.reshape(-1)] if mask is not None and both.shape[:-1] == mask.shape else flat
 
 
-def _gradients(source: Opened, data: Batches, sums: _Sums, layers: Sequence[Layer], progress: Progress | None) -> None:
-    """Backward once per sample; only the watched weights require a gradient meanwhile."""
+def _gradients(
+    source: Opened,
+    data: Batches,
+    reference: Batches | None,
+    sums: _Sums,
+    layers: Sequence[Layer],
+    told: Progress | None,
+) -> None:
+    """All that needs a backward pass; only the watched weights require a gradient meanwhile."""
     if not sums.of(*_OF_LOSS):
         return
-    wanted = {id(layer.tensor()): layer.tensor() for layer in layers}
-    every = {id(p): (p, p.requires_grad, p.grad) for p in source.module.parameters()}
+    lost = sums.of("reference-gradient")
+    if lost and reference is None:
+        raise FewerError(f"{', '.join(lost)} are measured on a second data set: give it as reference")
+    with watched(source.module, layers), torch.enable_grad():
+        if sums.of("weight-gradient", "output-gradient"):
+            _losses(source, data, sums, layers, "weight-gradient", told)
+        if lost and reference is not None:
+            _losses(source, reference, sums, layers, "reference-gradient", told)
+        if sums.of("hessian"):
+            for index, sample in enumerate(hessian_products(source.module, data, layers)):
+                _take(sums, layers, "hessian", index, sample)
+                _tell(told, index + 1, data.samples, "samples")
+        if sums.of("positive-flow"):
+            _take(sums, layers, "positive-flow", 0, positive_flow(source.module, data, layers))
+
+
+def _losses(
+    source: Opened, data: Batches, sums: _Sums, layers: Sequence[Layer], kind: str, told: Progress | None
+) -> None:
+    """Backward from the loss, once per sample."""
     place = [0]
 
     def gradient(layer: Layer, rows: Tensor) -> None:
         _check(rows, layer, place[0])
         sums.add(layer, rows, "output-gradient")
 
-    try:
-        for key, (parameter, _, _) in every.items():
-            parameter.requires_grad_(key in wanted)
-            parameter.grad = None
-        with ExitStack() as stack, torch.enable_grad():
-            tap = stack.enter_context(Tap(layers, on_gradient=gradient)) if sums.of("output-gradient") else None
-            for index, sample in enumerate(data.singles()):
-                place[0] = index
-                if tap is not None:
-                    tap.forget()
-                    tap.mask = mask_of(sample)
-                loss(source.module, sample).backward()  # type: ignore[no-untyped-call]
-                _take(sums, layers, index)
-                for watched in wanted.values():
-                    watched.grad = None
-                _tell(progress, index + 1, data.samples, "samples")
-    finally:
-        for parameter, required, former in every.values():
-            parameter.requires_grad_(required)
-            parameter.grad = former
+    with ExitStack() as stack:
+        taps = kind == "weight-gradient" and sums.of("output-gradient")
+        tap = stack.enter_context(Tap(layers, on_gradient=gradient)) if taps else None
+        for index, sample in enumerate(data.singles()):
+            place[0] = index
+            if tap is not None:
+                tap.forget()
+                tap.mask = mask_of(sample)
+            loss(source.module, sample).backward()  # type: ignore[no-untyped-call]
+            _take(sums, layers, kind, index, {id(x.tensor()): x.tensor().grad for x in layers})
+            for layer in layers:
+                layer.tensor().grad = None
+            _tell(told, index + 1, data.samples, "samples")
 
 
-def _take(sums: _Sums, layers: Sequence[Layer], index: int) -> None:
-    if not sums.of("weight-gradient"):
+def _take(sums: _Sums, layers: Sequence[Layer], kind: str, index: int, found: Mapping[int, Tensor | None]) -> None:
+    """Feed what was found for each parameter (by id; None is zero) to the layers that it holds."""
+    if not sums.of(kind):
         return
     for layer in layers:
-        found = layer.tensor().grad
-        part = layer.matrix(torch.zeros_like(layer.tensor()) if found is None else found)
+        value = found[id(layer.tensor())]
+        part = layer.matrix(torch.zeros_like(layer.tensor()) if value is None else value)
         _check(part, layer, index)
-        sums.add(layer, part[None], "weight-gradient")
+        sums.add(layer, part[None], kind)
 
 
 def _check(value: Tensor, layer: Layer, index: int) -> None:
     if not all_finite(value):
         raise FewerError(f"NaN or infinity in the gradient of layer '{layer.name}' in sample {index}")
+
+
+def _data_hash(data: Batches, reference: Batches | None, sums: _Sums) -> str:
+    """Identifies the data; with the reference where that is measured."""
+    if reference is None or not sums.of("reference-gradient"):
+        return data.hash
+    return hashlib.sha256(f"{data.hash} {reference.hash}".encode()).hexdigest()
 
 
 def _tell(progress: Progress | None, done: int, total: int, what: str) -> None:

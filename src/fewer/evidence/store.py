@@ -73,6 +73,7 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
         Raises:
             FewerError: another model, other layers or names, or data that is already in it.
         """
+        _check_adds_up(self.sums)
         if self.model != other.model:
             raise FewerError(f"evidence of model {other.model[:12]} cannot be merged into that of {self.model[:12]}")
         if set(self.data) & set(other.data):
@@ -134,6 +135,13 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
         return store
 
 
+def _check_adds_up(sums: Mapping[str, Mapping[str, Accumulator]]) -> None:
+    """Refuse to join what has to be measured on all the data at once."""
+    lost = sorted({name for found in sums.values() for name, held in found.items() if not held.adds_up})
+    if lost:
+        raise FewerError(f"{', '.join(lost)} of two parts of the data do not add up: measure all the data at once")
+
+
 def _sums(about: Mapping[str, Any], header: Shards) -> dict[str, dict[str, Accumulator]]:
     if about["format"] != _FORMAT or len(about["entries"]) != len(header.tensors):
         raise ValueError("format")
@@ -160,6 +168,7 @@ def all_reduce(store: Store) -> Store:
 
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return store
+    _check_adds_up(store.sums)
     world = dist.get_world_size()
     heads: list[Any] = [None] * world
     counts = {layer: {name: held.count for name, held in found.items()} for layer, found in store.sums.items()}

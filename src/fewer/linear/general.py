@@ -113,11 +113,13 @@ def general_path(
     strengths, top = _strengths(penalty, g0[:-1], lams, count, ratio)
     smooth = _lipschitz(problem, b)
     found, coefs = [], np.empty((p, len(strengths)))
+    pilot = None if penalty.convex else _pilot(problem, b, intercept)
     for k, lam in enumerate(strengths):
         priced = replace(penalty, lam=float(lam)) if _has_lam(penalty) else penalty
-        if not priced.convex:
-            b = _linearised(problem, priced, b, float(lam), matrix, target, loss, s, intercept)
-        b, smooth, rounds, residual, slope = _fista(problem, priced, b, smooth, tol, float(np.abs(g0).max()), max_iter)
+        starts = [b] if priced.convex else _starts(problem, priced, b, float(lam), pilot, intercept)
+        ends = [_fista(problem, priced, v, smooth, tol, float(np.abs(g0).max()), max_iter) for v in starts]
+        cost = [problem.value(end[0]) + float(priced.value(end[0][:-1])) for end in ends]
+        b, smooth, rounds, residual, slope = ends[int(np.argmin(cost))]
         coefs[:, k] = b[:-1]
         value = problem.value(b) + float(priced.value(b[:-1]))
         gap = _gap(problem, priced, b, slope, value, float(lam))
@@ -224,32 +226,35 @@ def _fista(
     return b, smooth, rounds, _residual(priced, b, g), slope
 
 
-def _linearised(
-    problem: _Problem,
-    priced: Any,
-    b: Vector,
-    lam: float,
-    matrix: Matrix,
-    y: Vector,
-    loss: Loss,
-    s: Vector,
-    intercept: bool,
-) -> Vector:
-    """Two rounds of the weighted lasso whose factors are the penalty's slopes at b; the better of it and b."""
-    if not hasattr(priced, "each"):
-        return b
-    best = b
-    for _ in range(2):
-        a = np.maximum(np.abs(best[:-1]), 1e-6)
-        factors = np.asarray(priced.each(a + 1e-7) - priced.each(a - 1e-7)) / 2e-7
-        if lam <= 0 or not np.any(factors > 0):
-            return best
-        options: dict[str, Any] = {"factors": np.maximum(factors, 0.0) / lam, "weights": s * len(y), "intercept": intercept}
-        found = glm_path(matrix, y, loss, lams=[lam], tol=1e-6, **options)[0]
-        trial = np.append(found.coef, float(found.intercept) + float(problem.means @ found.coef))
-        cost = [problem.value(v) + float(priced.value(v[:-1])) for v in (trial, best)]
-        best = trial if cost[0] < cost[1] else best
-    return best
+def _lasso(problem: _Problem, intercept: bool, lam: float, factors: Vector | None) -> Vector:
+    """A certified weighted lasso of the same loss, as a point of this problem."""
+    found = glm_path(
+        problem.matrix, problem.y, problem.loss, lams=[lam], tol=1e-6, factors=factors,
+        weights=problem.s * len(problem.s), intercept=intercept,
+    )[0]  # fmt: skip
+    return np.append(found.coef, float(found.intercept) + float(problem.means @ found.coef))
+
+
+def _pilot(problem: _Problem, b: Vector, intercept: bool) -> Vector:
+    """A dense starting point: the lasso at a hundredth of its lam_max."""
+    top = float(np.abs(problem.gradient(b)[1][:-1]).max(initial=0.0))
+    return _lasso(problem, intercept, 0.01 * top, None) if top > 0 else b
+
+
+def _starts(
+    problem: _Problem, priced: Any, b: Vector, lam: float, pilot: Vector | None, intercept: bool
+) -> list[Vector]:
+    """Where descent on a nonconvex penalty begins: the last solution, the pilot, and the pilot's linearisations."""
+    starts = [b] if pilot is None else [b, pilot]
+    at = starts[-1]
+    for _ in range(2 if hasattr(priced, "each") and lam > 0 else 0):
+        a = np.maximum(np.abs(at[:-1]), 1e-6)
+        factors = np.maximum(np.asarray(priced.each(a + 1e-7) - priced.each(a - 1e-7)) / (2e-7 * lam), 0.0)
+        if not np.any(factors > 0):
+            break
+        at = _lasso(problem, intercept, lam, factors)
+        starts.append(at)
+    return starts
 
 
 def _gap(problem: _Problem, priced: Any, b: Vector, slope: Vector, value: float, lam: float) -> float:

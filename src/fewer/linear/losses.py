@@ -212,7 +212,7 @@ class Gamma:
 
     def slope(self, eta: Vector, y: Vector, s: Vector) -> Vector:
         """1 - y / mean."""
-        return s * (1 - y * np.exp(np.minimum(-eta, 500.0)))
+        return np.asarray(s * (1 - y * np.exp(np.minimum(-eta, 500.0))))
 
     def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
         """Y / mean."""

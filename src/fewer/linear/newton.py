@@ -75,6 +75,9 @@ class _Model:
             fit.loss = fit.loss.refit(fit.eta[:, 0], self.y, self.s)
             fit.value = self.value(fit.loss, fit.eta)
             return
+        if self.K == 1 and self.constant:
+            self._root(fit)
+            return
         for _ in range(60 if self.constant else 0):
             slope = self.slope(fit)
             bend = fit.loss.bend(self.flat(fit.eta), self.y, self.s).reshape(slope.shape)
@@ -90,6 +93,27 @@ class _Model:
             else:
                 break
             fit.eta, fit.b0, fit.value = fit.eta + t * step, fit.b0 + t * step, value
+
+    def _root(self, fit: _Fit) -> None:
+        """One constant: the root of a monotone function, by secants inside a bracket."""
+        low, high, at, old, was = -np.inf, np.inf, 0.0, 0.0, np.nan
+        start, base = fit.eta, float(fit.b0[0])
+        for _ in range(200):
+            slope = self.slope(fit)
+            d, size = float(slope.sum()), float(np.abs(slope).sum())
+            if abs(d) <= 1e-14 * size:
+                break
+            low, high = (low, at) if d > 0 else (at, high)
+            bend = float(fit.loss.bend(self.flat(fit.eta), self.y, self.s).sum())
+            secant = (d - was) / (at - old) if at != old else bend
+            next_ = at - d / (secant if secant > 0 and abs(d) < 0.7 * abs(was) else bend)
+            if not low < next_ < high:
+                next_ = 0.5 * (low + high) if np.isfinite(low) and np.isfinite(high) else at - 2 * d / bend
+            if next_ == at:
+                break
+            old, was, at = at, d, next_
+            fit.eta, fit.b0 = start + at, np.array([base + at])
+        fit.value = self.value(fit.loss, fit.eta)
 
     def gradient(self, fit: _Fit, work: Index | None = None) -> Vector:
         """(p, K) or (k, K): minus X' slope."""
@@ -135,7 +159,8 @@ class _Model:
         G[flat], G[:, flat] = 0.0, 0.0
         b = fit.b[work, k]
         c = d + G @ b
-        rr = float(np.sum(slope**2 / w)) - (float(slope.sum()) ** 2 / total if moving else 0.0)
+        on = w > 0  # rows of weight zero pull at nothing
+        rr = float(np.sum(slope[on] ** 2 / w[on])) - (float(slope.sum()) ** 2 / total if moving else 0.0)
         yy = max(rr, 0.0) + float(b @ (c + d))
         shape = self.terms.take(work)
         warm = kernels.Warm(b.copy(), b.copy())

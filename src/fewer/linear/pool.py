@@ -114,7 +114,7 @@ class Pool:
         room = len(self.gram)
         if total <= room:
             return
-        room = min(p, max(total, 2 * room, 64))
+        room = min(p, max(total, 2 * room, 2048))  # memory that is never touched costs nothing
         old = len(self.index)
         gram = np.empty((room, room))
         gram[:old, :old] = self.gram[:old, :old]

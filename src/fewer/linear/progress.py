@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fewer.linear.kernels import Warm
 from fewer.linear.ready import Ready
-from fewer.linear.result import Path
+from fewer.linear.result import Path, Residuals
 from fewer.linear.terms import Certificate, Terms
 
 __all__ = ["Log", "State", "certificate", "choose", "guess", "lay_out", "stops", "working"]
@@ -28,17 +28,20 @@ class Log:
     values: list[Vector] = field(default_factory=list)
     found: list[Certificate] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
-    duals: list[Vector] = field(default_factory=list)
 
-    def accept(self, index: Index, b: Vector, found: Certificate, rounds: float, dual: Vector | None) -> None:
+    def accept(self, index: Index, b: Vector, found: Certificate, rounds: float) -> None:
         """Write one solution down."""
         on = np.flatnonzero(b)
         self.columns.append(index[on])
         self.values.append(b[on])
         self.found.append(found)
         self.rounds.append(int(rounds))
-        if dual is not None:
-            self.duals.append(dual)
+
+    def _source(self) -> Residuals | None:
+        job = self.ready.job
+        if not job.keep_duals or self.ready.matrix is None:
+            return None
+        return Residuals(self.ready.matrix, job.y, job.weights, np.array([f.scale for f in self.found]))
 
     def path(self) -> Path:
         """Everything accepted, as a record."""
@@ -53,7 +56,7 @@ class Log:
             ready.lams, union, values, ready.y_mean - ready.means[union] @ values,
             np.array([f.objective for f in self.found]), gaps, np.array([f.kkt for f in self.found]),
             np.array(self.rounds), gaps <= ready.enough, ready.null, ready.lam_max, p, self.engine,
-            np.array(self.duals) if len(self.duals) == L and L else None,
+            source=self._source(),
         )  # fmt: skip
 
 
@@ -120,7 +123,7 @@ def working(ready: Ready, state: State, lam: float, missing: Index, paid: NDArra
     """The columns to solve on: those in use, those always free, those found missing, those likely to come."""
     use = state.b != 0
     ratio = guess(ready, state.seen, lam)
-    likely = choose(np.where(paid & ~use, ratio, 0.0), 0.97, max(32, int(np.count_nonzero(use))))
+    likely = choose(np.where(paid & ~use, ratio, 0.0), 0.95, max(32, int(np.count_nonzero(use))))
     use[likely] = True
     use[ready.always] = True
     use[missing] = True

@@ -77,6 +77,7 @@ def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Ge
     s, p = job.weights, matrix.shape[1]
     total = float(s.sum())
     moments = yield np.column_stack([s, s * job.y])
+    _refuse_infinite(moments)
     mass = np.ascontiguousarray(moments[:, 0])
     means = mass / total if job.intercept else np.zeros(p)
     y_mean = float(s @ job.y) / total if job.intercept else 0.0
@@ -105,6 +106,7 @@ def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Ge
 def prepare_gram(gram: Vector, c: Vector, yy: float, job: Job) -> Ready:
     """The same for a precomputed (centred, weighted) Gram matrix."""
     zero = np.zeros(len(c))
+    _refuse_infinite(np.column_stack([gram.sum(axis=0), c]))
     ready = Ready(
         job, None, GramPool(gram), np.empty(0), 0.0, zero, zero, np.ascontiguousarray(c, dtype=np.float64), yy,
         job.terms, np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64), c, 0.5 * yy, 0.0, np.empty(0),
@@ -113,6 +115,13 @@ def prepare_gram(gram: Vector, c: Vector, yy: float, job: Job) -> Ready:
         raise AssertionError  # a full pool never asks for a product
     _grid(ready)
     return ready
+
+
+def _refuse_infinite(moments: Vector) -> None:
+    """Sums over rows carry any nan or infinity of a column, so the first pass finds them at no cost."""
+    where = np.flatnonzero(~np.isfinite(moments).all(axis=1))
+    if len(where):
+        raise FewerError(f"column {where[0]} of X holds nan or infinity (or overflows); give finite numbers")
 
 
 def _null_model(ready: Ready) -> Generator[Vector, Vector, None]:
@@ -145,10 +154,6 @@ def _null_model(ready: Ready) -> Generator[Vector, Vector, None]:
 def _grid(ready: Ready) -> None:
     """lam_max, exactly, and the penalties to visit."""
     job, terms, g = ready.job, ready.terms, ready.g0
-    if not np.all(np.isfinite(ready.c)) or not np.isfinite(ready.yy):
-        where = np.flatnonzero(~np.isfinite(ready.c))
-        name = f"column {where[0]} of X" if len(where) else "the target"
-        raise FewerError(f"{name} holds nan or infinity (or overflows); give finite numbers")
     paid = (terms.l1 > 0) & np.isfinite(terms.l1)
     size = np.abs(g)
     if terms.low is not None and terms.high is not None:

@@ -83,7 +83,7 @@ def follow_sparse(ready: Ready) -> Steps:
                 block = max(2, block // 2) if good * 2 < len(run) else block
         else:
             missing, inner, block = np.empty(0, np.int64), max(inner, 0.1), min(8, 2 * block)
-        _keep(log, work, B, found, stats, V, run, pulls, state, good, max(0, stones - i))
+        _keep(log, work, B, found, stats, run, pulls, state, good, max(0, stones - i))
         at = min(good, len(run) - 1)
         state.stand(work, B, run, at)
         held.r, held.shift = R[at], float(shifts[at])
@@ -107,13 +107,12 @@ def _lost(
 
 
 def _keep(
-    log: progress.Log, work: Index, B: Vector, found: list[Certificate], stats: Vector, V: Vector, run: Vector,
+    log: progress.Log, work: Index, B: Vector, found: list[Certificate], stats: Vector, run: Vector,
     pulls: Vector, state: progress.State, good: int, stones: int,
 ) -> None:  # fmt: skip
     """Write down what was accepted."""
     for t in range(good):
         if t >= stones:
-            dual = V[:, t] * found[t].scale if log.ready.job.keep_duals else None
-            log.accept(work, B[t], found[t], stats[t, 1], dual)
+            log.accept(work, B[t], found[t], stats[t, 1])
         state.seen.append((float(run[t]), pulls[:, t]))
     del state.seen[:-2]

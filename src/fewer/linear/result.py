@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,21 @@ class Solution:
 
 
 @dataclass(frozen=True, eq=False)
+class Residuals:
+    """What dual points of the squared loss are made of: theta = scale * weights * (y - X b - b0)."""
+
+    matrix: Any
+    y: Vector
+    weights: Vector
+    scales: Vector
+
+    def duals(self, columns: NDArray[np.int64], values: Vector, intercepts: Vector, scales: Vector) -> Vector:
+        """(m, n) dual points of m solutions."""
+        eta = self.matrix.dot(columns, values) + intercepts
+        return np.asarray(((self.y[:, None] - eta) * self.weights[:, None] * scales).T)
+
+
+@dataclass(frozen=True, eq=False)
 class Path:
     """Solutions for a decreasing run of penalties; always as long as asked for, `converged` says which can be trusted.
 
@@ -67,16 +84,17 @@ class Path:
     Attributes:
         lams: (L,) strengths, decreasing.
         columns: (u,) positions that are not zero somewhere on the path.
-        values: (u, L) their coefficients.
-        intercepts: (L,).
+        values: (u, L) their coefficients; (u, L, K) for a loss with K predictors.
+        intercepts: (L,), or (L, K); for an ordinal loss the cut points.
         objectives, gaps, kkts: (L,) as in `Solution`.
         iterations: (L,) rounds.
         converged: (L,) booleans.
         null: objective with every penalised coefficient zero.
         lam_max: the smallest strength with every penalised coefficient zero.
         size: p, the number of columns of X.
-        duals: (L, n) dual points; None for Gram problems, and for batches unless asked for.
         engine: the regime that produced it.
+        duals: (L, n) dual points, computed when first asked for (the path then still refers to X); None for Gram
+            problems, and for batches unless asked for.
     """
 
     lams: Vector
@@ -92,7 +110,8 @@ class Path:
     lam_max: float
     size: int
     engine: str
-    duals: Vector | None = field(default=None, repr=False)
+    stored: Vector | None = field(default=None, repr=False)
+    source: Residuals | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """Number of penalties."""
@@ -104,26 +123,50 @@ class Path:
 
     def __getitem__(self, k: int) -> Solution:
         """The k-th solution."""
-        coef = np.zeros(self.size)
+        coef = np.zeros((self.size, *self.values.shape[2:]))
         coef[self.columns] = self.values[:, k]
+        constant = self.intercepts[k]
         return Solution(
-            coef, float(self.intercepts[k]), float(self.lams[k]), float(self.objectives[k]), float(self.gaps[k]),
-            self.null, float(self.kkts[k]), None if self.duals is None else self.duals[k], int(self.iterations[k]),
+            coef, float(constant) if np.ndim(constant) == 0 else constant, float(self.lams[k]),
+            float(self.objectives[k]), float(self.gaps[k]),
+            self.null, float(self.kkts[k]), self._dual(k), int(self.iterations[k]),
             bool(self.converged[k]), self.engine,
         )  # fmt: skip
 
+    @cached_property
+    def duals(self) -> Vector | None:
+        """(L, n) dual points."""
+        if self.source is None:
+            return self.stored
+        return self.source.duals(self.columns, self.values, self.intercepts, self.source.scales)
+
+    def _dual(self, k: int) -> Vector | None:
+        if self.source is None or "duals" in self.__dict__:
+            return None if self.duals is None else np.asarray(self.duals[k])
+        on = np.flatnonzero(self.values[:, k])
+        values = self.values[on, k][:, None]
+        scale = self.source.scales[[k]]
+        return self.source.duals(self.columns[on], values, self.intercepts[[k]], scale)[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without X: dual points are computed before the path travels."""
+        return {**self.__dict__, "stored": self.duals, "source": None}
+
     @property
     def coefs(self) -> Vector:
-        """(p, L) all coefficients, dense."""
-        full = np.zeros((self.size, len(self.lams)))
+        """(p, L) all coefficients, dense; (p, L, K) for K predictors."""
+        full = np.zeros((self.size, *self.values.shape[1:]))
         full[self.columns] = self.values
         return full
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """(L,) how many coefficients are not zero."""
-        return np.asarray(np.count_nonzero(self.values, axis=0))
+        """(L,) how many columns have a coefficient that is not zero."""
+        used = self.values != 0
+        return np.asarray(np.count_nonzero(used if used.ndim == 2 else used.any(axis=2), axis=0))
 
     def linear(self, X: Any) -> Vector:
-        """(n, L) linear predictors of every solution."""
-        return np.asarray(X[:, self.columns] @ self.values + self.intercepts, dtype=np.float64)
+        """(n, L) linear predictors of every solution; (n, L, K) for K predictors."""
+        u, *rest = self.values.shape
+        flat = np.asarray(X[:, self.columns] @ self.values.reshape(u, math.prod(rest)), dtype=np.float64)
+        return flat.reshape(len(flat), *rest) + self.intercepts

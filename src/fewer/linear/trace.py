@@ -90,6 +90,8 @@ def _follow_gram(ready: Ready) -> Steps:
     block, i, inner, missing = 4, 0, 0.3, np.empty(0, np.int64)
     local: _Local | None = None
     factor = Factor()
+    # Where rows are many, passes cost more than columns that come early: look further down the path.
+    ahead = 0.75 if ready.matrix is not None and len(ready.y) >= 2 * p else 1.0
     while i < len(lams):
         stop = min(len(lams), i + block) if i >= stones else min(stones, i + 2)
         if lams[i] == 0:
@@ -97,14 +99,14 @@ def _follow_gram(ready: Ready) -> Steps:
             i += 1
             continue
         run = lams[i : stop - 1] if lams[stop - 1] == 0 else lams[i:stop]
-        work = whole if whole is not None else working(ready, state, float(run[-1]), missing, paid)
+        work = whole if whole is not None else working(ready, state, ahead * float(run[-1]), missing, paid)
         local = _local(ready, work, local)
         goal = ready.enough if i >= stones else max(ready.enough, 1e-2 * ready.null)
         warm = state.warm(work)
         B, Gs, stats = kernels.gram_path(
             local.gram, ready.yy, local.c, local.terms, warm, run, inner * goal, job.most, factor, work
         )
-        found, pulls, duals = yield from _certify(ready, work, local.places, B, Gs, run)
+        found, pulls = yield from _certify(ready, work, local.places, B, Gs, run)
         good = 0
         while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
             good += 1
@@ -125,7 +127,7 @@ def _follow_gram(ready: Ready) -> Steps:
             missing, inner, block = np.empty(0, np.int64), max(inner, 0.1), min(16, 2 * block)
         for t in range(good):
             if i + t >= stones:
-                log.accept(work, B[t], found[t], stats[t, 1], None if duals is None else duals[t])
+                log.accept(work, B[t], found[t], stats[t, 1])
             state.seen.append((float(run[t]), pulls[:, t]))
         del state.seen[:-2]
         state.stand(work, B, run, min(good, len(run) - 1))
@@ -135,17 +137,17 @@ def _follow_gram(ready: Ready) -> Steps:
 
 def _certify(
     ready: Ready, work: Index, places: Index, B: Vector, Gs: Vector, run: Vector
-) -> Generator[Vector, Vector, tuple[list[Certificate], Vector, Vector | None]]:
-    """Gradients of all columns at every solution of a run, certificates, dual points; refits free columns."""
-    pool, job, p = ready.pool, ready.job, len(ready.c)
+) -> Generator[Vector, Vector, tuple[list[Certificate], Vector]]:
+    """Gradients of all columns at every solution of a run, and certificates; refits free columns."""
+    pool, p = ready.pool, len(ready.c)
     residuals: Any = None
-    duals = None
     if len(work) == p and pool.full:
         pulls = np.empty((p, len(run)))
         pulls[work] = Gs.T
     elif pool.full:
         alive = np.flatnonzero(np.any(B != 0, axis=0))
-        pulls = ready.c[:, None] - (B[:, alive] @ pool.gram[places[alive]][:, pool.place]).T
+        rows = pool.gram[places[alive], : len(pool.index)]
+        pulls = ready.c[:, None] - (B[:, alive] @ rows).T[pool.place]
     else:
         residuals = pool.residuals(ready.y, places, np.ascontiguousarray(B.T))
         V = residuals * (pool.root[:, None] if np.ndim(pool.root) else pool.root)
@@ -168,12 +170,7 @@ def _certify(
             fitted = float(b[on] @ ready.c[work[on]])
             rr, ry = max(ready.yy - fitted - float(b[on] @ pulls[work[on], t]), 0.0), ready.yy - fitted
         found.append(certificate(ready, work, b, pulls[:, t], float(lam), rr, ry))
-    if job.keep_duals and ready.matrix is not None:
-        if residuals is None:
-            residuals = pool.residuals(ready.y, places, np.ascontiguousarray(B.T))
-        scales = np.array([f.scale for f in found])
-        duals = ((pool.root[:, None] if np.ndim(pool.root) else pool.root) * residuals * scales).T
-    return found, pulls, duals
+    return found, pulls
 
 
 def _unpenalised(ready: Ready, log: Log) -> None:
@@ -208,9 +205,9 @@ def _unpenalised(ready: Ready, log: Log) -> None:
     if ready.matrix is not None:
         r = pool.residuals(ready.y, places, b[:, None])[:, 0]
         g[index] = pool.residuals(np.zeros(len(ready.y)), places, -np.eye(len(index))).T @ r
-        rr, dual = float(r @ r), pool.root * r if ready.job.keep_duals else None
+        rr = float(r @ r)
     else:
-        rr, dual = max(float(ready.yy - b @ (c + g[index])), 0.0), None
+        rr = max(float(ready.yy - b @ (c + g[index])), 0.0)
     free = terms.low is None
     slack = float(np.abs(g[index]) @ np.abs(b)) if free else float(stats[0, 0])
     kkt = (
@@ -220,4 +217,4 @@ def _unpenalised(ready: Ready, log: Log) -> None:
             b, g[index], 0.0
         )
     )
-    log.accept(index, b, Certificate(0.5 * rr, slack, kkt, 1.0), rounds, dual)
+    log.accept(index, b, Certificate(0.5 * rr, slack, kkt, 1.0), rounds)

@@ -64,21 +64,36 @@ def _dots(found: list[Setting], comparison: Comparison, looks: Mapping[str, Look
 
 
 def _table_section(comparison: Comparison, found: tuple[Setting, ...], looks: Mapping[str, Look]) -> Markup:
-    context = comparison.dense.quality.context
     shown = columns(comparison)
     heads = ("model", "setting", *(column.long for column in shown))
     head = tag("tr", None, *(tag("th", {"scope": "col"}, name) for name in heads))
     rows = [_row(comparison.dense, None, shown, looks)]
     rows += [_row(c, s, shown, looks) for s in found for c in s.candidates]
     table = tag("table", {"class": "sortable"}, tag("thead", None, head), tag("tbody", None, *rows))
-    quality = comparison.dense.quality
-    note = (
-        f"Measured on {quality.tokens:,} tokens of {quality.data} in windows of {context}. KL is KL(dense ‖ pruned), "
-        f"natural logarithm. The worst slice is the worst of {len(quality.slices)} contiguous parts of the text. "
-        "Closer than random: the KL of the random selection with the same count in every layer, over this one's."
-    )
     scroll: Attributes = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "All numbers"}
-    return tag("section", None, tag("h2", None, "All numbers"), tag("p", None, note), tag("div", scroll, table))
+    return tag(
+        "section",
+        None,
+        tag("h2", None, "All numbers"),
+        tag("p", None, _measured_on(comparison.dense)),
+        tag("div", scroll, table),
+    )
+
+
+def _measured_on(dense: Candidate) -> str:
+    """What the numbers were measured on; a model without a language has no tokens, KL or slices to explain."""
+    quality = dense.quality
+    if math.isnan(quality.perplexity):
+        return (
+            f"Measured on {quality.tokens:,} outputs on {quality.data}. Closer than random: the output error of the "
+            "random selection with the same count in every layer, over this one's."
+        )
+    return (
+        f"Measured on {quality.tokens:,} tokens of {quality.data} in windows of {quality.context}. KL is "
+        f"KL(dense ‖ pruned), natural logarithm. The worst slice is the worst of {len(quality.slices)} contiguous "
+        "parts of the text. Closer than random: the KL of the random selection with the same count in every layer, "
+        "over this one's."
+    )
 
 
 def _row(candidate: Candidate, setting: Setting | None, shown: Sequence[Column], looks: Mapping[str, Look]) -> Markup:

@@ -78,7 +78,8 @@ def contenders(
     if any(int(torch.count_nonzero(weight)) < 0.7 * weight.numel() for weight in weights):
         found["packed"] = pack(model, dtype=dtype, copy=True)
     if data:
-        found["activation-sparse"] = sparsify_inputs(model, data, score="magnitude", keep=keep, skip=(), copy=True).model
+        sparse = sparsify_inputs(model, data, score="magnitude", keep=keep, skip=(), copy=True)
+        found["activation-sparse"] = sparse.model
     return found
 
 

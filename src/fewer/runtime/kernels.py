@@ -74,6 +74,7 @@ def multiply(
 
 def product(packed: Packed, bias: Tensor | None, *, form: str, tier: str, x_dtype: torch.dtype) -> Product:
     """A product ready to be called with contiguous inputs of `x_dtype`; it keeps what it reads alive."""
+    _check_bias(bias, packed.rows)
     if form == "torch":
         weight = unpack_weight(packed, dtype=x_dtype)
         return partial(_torch, weight, None if bias is None else bias.to(x_dtype))
@@ -91,7 +92,12 @@ def dense_product(
 ) -> Product:
     """The own dense kernel on a weight (out, in) of a packed type; extension tiers only."""
     rows, cols = weight.shape
+    if weight.dtype not in DTYPES:
+        raise FewerError(f"the dense kernel takes float32, bfloat16 or int8, not {weight.dtype}")
+    if (weight.dtype == torch.int8) != (scale is not None and scale.shape == (rows,)):
+        raise FewerError(f"an int8 weight needs a scale of shape ({rows},), and only an int8 weight")
     sums = weight.sum(dim=1, dtype=torch.int32) if weight.dtype == torch.int8 else None
+    scale = None if scale is None else scale.to(torch.float32).contiguous()
     arrays = (weight.detach().contiguous(), None, None, scale, sums)
     return _native_product("dense", arrays, bias, (rows, cols), tier, x_dtype)
 
@@ -107,6 +113,7 @@ def _native_product(
     extension, number = dispatch.native(), dispatch.level(tier)
     if extension is None or number is None:
         raise FewerError(f"tier {tier} has no compiled kernels")
+    _check_bias(bias, shape[0])
     wide = None if bias is None else bias.detach().to(torch.float32).contiguous()
     kept = (*arrays, wide)
     call = partial(
@@ -175,6 +182,7 @@ def columns_product(
         raise FewerError(f"column skipping takes float32 or bfloat16, not {weight_t.dtype} and {x_dtype}")
     if norms is not None and norms.shape != weight_t.shape[:1]:
         raise FewerError(f"column norms have shape {tuple(norms.shape)}, expected ({weight_t.shape[0]},)")
+    _check_bias(bias, weight_t.shape[1])
     weight_t = weight_t.detach().contiguous()
     wide = None if norms is None else norms.detach().to(torch.float32).contiguous()
     number = dispatch.level(tier)
@@ -285,6 +293,11 @@ def _numba_index(packed: Packed, bias: Tensor | None) -> Product:
         y.copy_(torch.from_numpy((total if added is None else total + added).T).reshape(y.shape))
 
     return run
+
+
+def _check_bias(bias: Tensor | None, rows: int) -> None:
+    if bias is not None and tuple(bias.shape) != (rows,):
+        raise FewerError(f"bias has shape {tuple(bias.shape)}, expected ({rows},)")
 
 
 def _at(array: Tensor | None) -> int:

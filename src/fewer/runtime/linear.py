@@ -49,6 +49,8 @@ class _Native(nn.Module):
         """Compute x W^T + b, as nn.Linear."""
         ready = self._ready
         if ready is None or x.dtype is not ready.dtype:
+            if torch.compiler.is_compiling():
+                return self._by_torch(x)
             ready = self._prepare(x)
         batch = x.numel() // (self.in_features or 1)
         if (
@@ -175,6 +177,11 @@ class PackedLinear(_Native):
         if device.type == "meta":
             return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=device)
         return self._on_cpu().to(device) if device.type != "cpu" else unpack_weight(self.packed, dtype=self.dtype)
+
+    def keep_dense(self) -> PackedLinear:
+        """Unpack and keep the dense weight now: needed before torch.compile or torch.export, which use that."""
+        self._keep()
+        return self
 
     def extra_repr(self) -> str:
         """Shape, stored type and sparsity."""

@@ -33,7 +33,7 @@ def dsnot(
     input_var: Array,
     /,
     *,
-    rule: Rule | None = None,
+    limits: Rule | None = None,
     cycles: int = 50,
     threshold: float = 0.1,
     power: float = 1.0,
@@ -52,7 +52,9 @@ def dsnot(
         input_norm: (in,) root mean square of each input.
         input_mean: (in,) mean of each input.
         input_var: (in,) variance of each input.
-        rule: only asked whether it is N:M; counts per row (or group) never change.
+        limits: what the mask has to satisfy; only asked whether it is N:M, and whether its `compat` is `wanda`: then
+            a row that has run out of candidates walks on through kept ones, as the authors' code does, and may end
+            with another count. Otherwise counts per row (or group) never change.
         cycles: most exchanges per row.
         threshold: a row rests when |e| is below it.
         power: of the variance.
@@ -72,26 +74,29 @@ def dsnot(
     Reference: Zhang et al. 2023, algorithm 1; the authors' code run beside it.
     """
     xp = array_namespace(weight, mask)
-    group = _group(rule)
+    group = _group(limits)
+    authors = limits is not None and limits.compat == "wanda"
     value = weight * xp.astype(input_mean * length, weight.dtype)[None, :]
     norm = xp.abs(weight) * xp.astype(input_norm, weight.dtype)[None, :]
     checks_sign = same_sign == "always" or (same_sign == "groups" and group > 0)
     if 0 in weight.shape:
         return Updated(weight, mask, {})
     walk = _Walk(xp, value, norm, mask, xp.astype(input_var, weight.dtype), power, group)
+    swap = walk.swap_as_authors if authors else walk.swap
     error = xp.sum(xp.where(mask, xp.zeros_like(value), value), axis=1, keepdims=True)
     sign, live = xp.sign(error), xp.ones(error.shape, dtype=xp.bool, device=device(error))
     swaps = 0
     for _ in range(cycles):
-        live = live & (xp.abs(error) > threshold) & walk.possible(error)
+        live = live & (xp.abs(error) > threshold)
+        live = live if authors else live & walk.possible(error)
         grow = walk.grow(error)
         drop = walk.drop(error, grow)
         gained, lost = xp.take_along_axis(value, grow, axis=1), xp.take_along_axis(value, drop, axis=1)
         if checks_sign:
             live = live & (sign == xp.sign(error + lost - gained))
+        swap(live, grow, drop)
         if not bool(xp.any(live)):
             break
-        walk.swap(live, grow, drop)
         swaps += int(xp.sum(xp.astype(live, xp.int64)))
         nothing = xp.zeros_like(lost)
         error = error + xp.where(live, lost, nothing)
@@ -99,11 +104,11 @@ def dsnot(
     return Updated(xp.where(walk.mask, weight, xp.zeros_like(weight)), walk.mask, {"exchanges": float(swaps)})
 
 
-def _group(rule: Rule | None) -> int:
+def _group(limits: Rule | None) -> int:
     """Columns per N:M group, or 0."""
     from fewer.pattern import NM
 
-    return rule.pattern.m if rule is not None and isinstance(rule.pattern, NM) else 0
+    return limits.pattern.m if limits is not None and isinstance(limits.pattern, NM) else 0
 
 
 class _Ends(NamedTuple):
@@ -112,17 +117,22 @@ class _Ends(NamedTuple):
     order: Array
     front: Array
     back: Array
+    head: Array
+    gap: Array
 
     def pick(self, xp: Any, from_back: Array) -> Array:
-        """The next candidate at the end asked for."""
+        """The next candidate at the end asked for, the gap in the middle (after `head`) jumped over."""
         last = self.order.shape[1] - 1
-        place = xp.where(from_back, last - self.back, self.front)
+        tail = last + 1 - self.head - self.gap
+        front = self.front + xp.where(self.front >= self.head, self.gap, xp.zeros_like(self.gap))
+        back = self.back + xp.where(self.back >= tail, self.gap, xp.zeros_like(self.gap))
+        place = xp.where(from_back, last - back, front)
         return xp.take_along_axis(self.order, xp.clip(place, 0, last), axis=1)
 
     def taken(self, xp: Any, from_back: Array) -> _Ends:
         """One step further at that end."""
         one = xp.astype(from_back, xp.int64)
-        return _Ends(self.order, self.front + 1 - one, self.back + one)
+        return self._replace(front=self.front + 1 - one, back=self.back + one)
 
 
 class _Walk:
@@ -139,7 +149,7 @@ class _Walk:
         wish = wish / (xp.where(variance > tiny, variance, xp.full_like(variance, tiny)) ** power)[None, :]
         wish = xp.where(mask, nothing, wish)
         start = xp.zeros((mask.shape[0], 1), dtype=xp.int64, device=device(mask))
-        self.growing = _Ends(xp.argsort(wish, axis=1, stable=True), start, start)
+        self.growing = _Ends(xp.argsort(wish, axis=1, stable=True), start, start, start, start)
         # Cheapest first; those that lower the lost sum stand in front, those that raise it at the back, reversed.
         self.price = xp.where(mask, norm, xp.full_like(norm, float("inf")))
         cheap = xp.argsort(self.price, axis=1, stable=True)
@@ -147,12 +157,14 @@ class _Walk:
         size = mask.shape[1]
         side = xp.where(value < 0, rank, 3 * size - rank)
         side = xp.where(mask & (value != 0), side, xp.full_like(side, size))
-        self.dropping = _Ends(xp.argsort(side, axis=1, stable=True), start, start)
         less, more = value < 0, value > 0
         self.left = {
             "grow": (_count(xp, ~mask & less), _count(xp, ~mask & more)),
             "drop": (_count(xp, mask & less), _count(xp, mask & more)),
         }
+        few, many = self.left["drop"]
+        order = xp.argsort(side, axis=1, stable=True)
+        self.dropping = _Ends(order, start, start, few, xp.full_like(few, size) - few - many)
 
     def possible(self, error: Array) -> Array:
         """Whether a row still has a candidate to grow and, outside groups, one to drop."""
@@ -187,6 +199,12 @@ class _Walk:
         """Exchange the pair in the rows that are live."""
         dropped = self.mask & ~(live & (self.columns == drop))
         self.mask = dropped | (live & (self.columns == grow))
+
+    def swap_as_authors(self, live: Array, grow: Array, drop: Array) -> None:
+        """Write both marks in every row, resting ones too: there the candidates return to what they were at first."""
+        xp = self.xp
+        self.mask = xp.where(self.columns == drop, ~live, self.mask)
+        self.mask = xp.where(self.columns == grow, live, self.mask)
 
 
 def _count(xp: Any, which: Mask) -> Array:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["WHOLE_MODEL", "Engine", "missing_data"]
 
 #: Evidence that no single block can give: it needs a loss, or the whole model, and is measured before the run.
-WHOLE_MODEL = frozenset({"grad", "grad_abs", "grad_sq", "output_grad_norm"})
+WHOLE_MODEL = frozenset(
+    {"grad", "grad_abs", "grad_sq", "output_grad_norm", "hessian_grad", "synflow_grad"}
+    | {"reference_grad", "reference_grad_sq"}
+)
 
 
 def missing_data(plan: Plan) -> FewerError:
@@ -42,6 +45,7 @@ class Engine:
 
     plan: Plan
     progress: Progress | None = None
+    reference: Batches | None = None
     job: Job = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     masks: Masks = field(default_factory=Masks)
@@ -171,7 +175,7 @@ def _run_round(
     dense: Mapping[str, Mapping[str, Tensor]] = {}
     if names and batches is not None and (at_once or engine.needs_scores):
         emit(engine.progress, StageStarted("gathering evidence", len(batches)))
-        dense = evidence.collect(opened, batches, names, layers=layers, progress=told)
+        dense = evidence.collect(opened, batches, names, layers=layers, reference=engine.reference, progress=told)
     engine.allot(layers, dense, keep)
     emit(engine.progress, StageStarted("pruning", len(opened.blocks)))
     if at_once or batches is None or not names:
@@ -179,7 +183,7 @@ def _run_round(
             engine.prune_layer(layer, dense.get(layer.name, {}))
         return
     visit = engine.visitor(len(opened.blocks))
-    evidence.sequential(opened, batches, names, visit, layers=layers, progress=told)
+    evidence.sequential(opened, batches, names, visit, layers=layers, reference=engine.reference, progress=told)
 
 
 def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:

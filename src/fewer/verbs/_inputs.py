@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fewer.adapt import Opened
     from fewer.adapt.data import Batches
+    from fewer.recipe import Recipe
 
 __all__ = ["Cut", "call", "calibration", "copy_of", "load", "module_of", "opened_of", "text", "windows"]
 
@@ -119,6 +120,34 @@ def calibration(data: Any, model: Any, samples: int, length: int, seed: int) -> 
     from fewer.adapt.data import batches
 
     return batches(data)
+
+
+def reference_of(reference: Any, recipe: Recipe, needs: Iterable[str], model: Any) -> Batches | None:
+    """The second data set, where something that is needed is measured on it; the argument wins over the recipe.
+
+    Raises:
+        FewerError: it is needed and there is none.
+    """
+    wanted = [name for name in needs if name.startswith("reference_")]
+    if not wanted:
+        return None
+    cut = recipe.reference if recipe.reference.text else recipe.data
+    source = reference if reference is not None else (recipe.reference.text or None)
+    found = calibration(source, model, cut.samples, cut.length, cut.seed)
+    if found is None:
+        raise FewerError(f"score '{recipe.score}' needs {', '.join(wanted)}: give a second data set as reference")
+    return found
+
+
+def shape_alone(needs: Iterable[str], opened: Opened, length: int) -> Batches | None:
+    """One window of blank tokens, where all that is needed of the data is its shape and that is known without it."""
+    import torch
+
+    from fewer.adapt.data import batches
+
+    if tuple(needs) != ("synflow_grad",) or opened.kind not in ("causal-lm", "encoder"):
+        return None
+    return batches(torch.zeros(1, length, dtype=torch.long), source="")
 
 
 def windows(data: Any, model: Any, context: int | None, batch: int) -> Cut:

@@ -98,6 +98,8 @@ class Job:
         options = _seeded(self.update, self.recipe.update_options, self.recipe.seed, name)
         if self.recipe.choose == "update":
             options["rule"] = chosen
+        if "limits" in self.update.knobs:
+            options["limits"] = chosen
         made = self.update.target(*(_given(supply, need, self.update, name) for need in self.update.needs), **options)
         return self.finish(name, stored, weight, scores, made, evidence)
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(source: str | Path, data: Any, recipe: Recipe, out: str | Path, progress: Progress | None) -> Pruned:
+def run(
+    source: str | Path, data: Any, recipe: Recipe, out: str | Path, progress: Progress | None, reference: Any = None
+) -> Pruned:
     """Prune the checkpoint at `source` into the directory `out`."""
     from fewer import adapt
     from fewer.verbs._inputs import calibration
@@ -41,7 +43,7 @@ def run(source: str | Path, data: Any, recipe: Recipe, out: str | Path, progress
     reason = _needs_memory(plan, outline)
     if reason:
         _check_memory(plan, reason)
-        result = run_in_memory(adapt.open(source), data, recipe, inplace=True, progress=progress)
+        result = run_in_memory(adapt.open(source), data, recipe, reference=reference, inplace=True, progress=progress)
         result.save(out)
         return result
     start = time.monotonic()

@@ -134,7 +134,7 @@ def provenance(opened: Opened, results: Sequence[Pruned], evaluation: str) -> Pr
     citations = dict.fromkeys(line for item in results for line in item.plan.citations)
     sources = dict.fromkeys(item.calibration for item in results if item.calibration)
     return Provenance(
-        model=str(opened.path or opened.kind),
+        model=_called(opened),
         model_hash=opened.hash(),
         calibration="; ".join(sources) or "none",
         evaluation=evaluation,
@@ -143,6 +143,13 @@ def provenance(opened: Opened, results: Sequence[Pruned], evaluation: str) -> Pr
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         citations=tuple(citations),
     )
+
+
+def _called(opened: Opened) -> str:
+    """What the user calls the model: `demo`, its directory, or what kind of model it is."""
+    from fewer.demo import model_path
+
+    return "demo" if opened.path == model_path() else str(opened.path or opened.kind)
 
 
 def versions() -> dict[str, str]:

@@ -111,7 +111,7 @@ def evaluate_all(
         for module in {id(m): m for m in [first, *runs.values()]}.values():
             stack.enter_context(evaluating(module))
         for place, inputs in enumerate(cut.batches):
-            _measure_batch(reference, runs, inputs, base, tallies)
+            _measure_batch(reference, runs, inputs, base, tallies, place)
             emit(progress, EvidenceProgress(place + 1, len(cut.batches)))
     found = {name: tally.quality(cut, slices, compared=reference is not None) for name, tally in tallies.items()}
     if reference is not None:
@@ -172,25 +172,52 @@ def _measure_batch(
     inputs: Mapping[str, Tensor],
     base: _Tally,
     tallies: Mapping[str, _Tally],
+    place: int,
 ) -> None:
     """One batch through the dense model once and through every candidate."""
-    expected = None if reference is None else _outputs(reference, inputs, "the dense model")
+    expected = None if reference is None else _outputs(reference, inputs, "the dense model", place)
     targets = _Targets(inputs, expected)
     if expected is not None:
         _add(base, expected, _Targets(inputs, None))
     for name, module in runs.items():
         same = module is reference and expected is not None
-        _add(tallies[name], expected if same else _outputs(module, inputs, f"'{name}'"), targets)
+        _add(tallies[name], expected if same else _outputs(module, inputs, f"'{name}'", place), targets)
 
 
-def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str) -> Tensor:
+def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str, place: int) -> Tensor:
     """The logits (or first output) of a module, refused if any is NaN or infinite."""
     from fewer.verbs._inputs import call
 
     out = call(module, inputs)
     if not out.isfinite().all():
-        raise FewerError(f"{name} gives NaN or infinite outputs on the evaluation data")
+        where = _first_fault(module, inputs)
+        raise FewerError(f"{name} gives NaN or infinite outputs in batch {place}{where}")
     return out
+
+
+def _first_fault(module: torch.nn.Module, inputs: Mapping[str, Tensor]) -> str:
+    """Which layer's output is the first that is not finite, found by running the batch once more."""
+    from torch import Tensor
+
+    from fewer.verbs._inputs import call
+
+    faults: list[str] = []
+
+    def watch(name: str) -> Any:
+        def look(_module: Any, _inputs: Any, out: Any) -> None:
+            if isinstance(out, Tensor) and out.is_floating_point() and not out.isfinite().all():
+                faults.append(name)
+
+        return look
+
+    leaves = [(name, part) for name, part in module.named_modules() if name and not any(part.children())]
+    hooks = [part.register_forward_hook(watch(name)) for name, part in leaves]
+    try:
+        call(module, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return f", first out of layer '{faults[0]}'" if faults else ""
 
 
 class _Targets:

@@ -46,6 +46,7 @@ def prune(
     seed: int = 0,
     samples: int = 128,
     length: int = 256,
+    reference: Any = None,
     out: str | Path | None = None,
     inplace: bool = False,
     progress: Progress | None = None,
@@ -79,6 +80,7 @@ def prune(
         seed: of every random choice.
         samples: windows of calibration text, where data is a text file.
         length: tokens in such a window.
+        reference: a second data set, as `data`, for scores that compare two.
         out: write the result to this directory. A checkpoint directory is then streamed block by block, whatever
             its size, and a run that was killed goes on where it stopped.
         inplace: write into the given module instead of a copy of it.
@@ -117,8 +119,9 @@ def prune(
         damage=damage,
         seed=seed,
         data=DataSettings(samples=samples, length=length, seed=seed),
+        reference=_second(reference, samples, length, seed),
     )
-    return run(model, data, recipe, out=out, inplace=inplace, progress=progress)
+    return run(model, data, recipe, reference=reference, out=out, inplace=inplace, progress=progress)
 
 
 def run(
@@ -126,6 +129,7 @@ def run(
     data: Any,
     recipe: Recipe,
     *,
+    reference: Any = None,
     out: str | Path | None = None,
     inplace: bool = False,
     progress: Progress | None = None,
@@ -136,6 +140,7 @@ def run(
         model: as in `prune`.
         data: as in `prune`.
         recipe: what to do.
+        reference: as in `prune`; by default the recipe's own.
         out: as in `prune`.
         inplace: as in `prune`.
         progress: as in `prune`.
@@ -150,9 +155,10 @@ def run(
     if out is not None:
         check_target(Path(out))
         if isinstance(model, str | Path):
-            return _streamed.run(model, data, recipe, out, progress)
+            return _streamed.run(model, data, recipe, out, progress, reference)
     opened = opened_of(model)
-    result = _run_in_memory(opened, data, recipe, fresh=inplace or isinstance(model, str | Path), progress=progress)
+    fresh = inplace or isinstance(model, str | Path)
+    result = _run_in_memory(opened, data, recipe, reference, fresh=fresh, progress=progress)
     if out is not None:
         result.save(out)
     return result
@@ -216,8 +222,10 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
     return result_of(engine, opened, time.monotonic() - start, "", "", like.model_hash)
 
 
-def _run_in_memory(opened: Opened, data: Any, recipe: Recipe, *, fresh: bool, progress: Progress | None) -> Pruned:
-    from fewer.verbs._inputs import calibration, copy_of
+def _run_in_memory(
+    opened: Opened, data: Any, recipe: Recipe, reference: Any, *, fresh: bool, progress: Progress | None
+) -> Pruned:
+    from fewer.verbs._inputs import calibration, copy_of, reference_of, shape_alone
 
     start = time.monotonic()
     made = make_plan(opened, recipe)
@@ -226,16 +234,19 @@ def _run_in_memory(opened: Opened, data: Any, recipe: Recipe, *, fresh: bool, pr
     batches = calibration(given, opened, settings.samples, settings.length, settings.seed)
     names = made.evidence
     if batches is None:
-        if evidence_of(made.recipe):
+        names = evidence_of(made.recipe)
+        batches = shape_alone(names, opened, settings.length)
+        if names and batches is None:
             raise missing_data(made)
-        names = ()
+    second = reference_of(reference, made.recipe, names, opened)
     dense_hash = opened.hash()
     target = opened if fresh else copy_of(opened)
-    engine = Engine(made, progress)
+    engine = Engine(made, progress, second)
     title = f"{made.recipe.score}, keep {made.recipe.mean_keep():g}, {made.recipe.pattern}"
     emit(progress, RunStarted("prune", title, len(made.rows), len(opened.blocks)))
     run_rounds(engine, target, batches, names)
-    source, digest = ("", "") if batches is None else (batches.source, batches.hash)
+    source, digest = ("", "") if batches is None or not batches.source else (batches.source, batches.hash)
+    source += f", reference {second.source}" if second is not None else ""
     result = result_of(engine, target, time.monotonic() - start, source, digest, dense_hash)
     for text in result.notes:
         emit(progress, Note(text))
@@ -267,6 +278,13 @@ def _opened(model: Any) -> Opened:
     from fewer.verbs._inputs import opened_of
 
     return opened_of(model)
+
+
+def _second(reference: Any, samples: int, length: int, seed: int) -> DataSettings:
+    """What a recipe says of the second data set: how it is cut, and where it lies if it is a text."""
+    if not isinstance(reference, str | Path):
+        return DataSettings()
+    return DataSettings(text=str(reference), samples=samples, length=length, seed=seed)
 
 
 def _name(kind: str, method: str | Callable[..., Any]) -> str:

@@ -204,6 +204,7 @@ def _evidence(
     """The union of what all levels need, measured on the dense model in one pass, or taken from a store."""
     from fewer import evidence
     from fewer.verbs._inputs import calibration as read
+    from fewer.verbs._inputs import reference_of
 
     first = next(iter(plans.values()))
     names = tuple(dict.fromkeys(name for plan in plans.values() for name in plan.evidence))
@@ -221,8 +222,10 @@ def _evidence(
         raise missing_data(first)
     chosen = {row.name for row in first.rows}
     layers = [layer for layer in opened.candidates if layer.name in chosen]
+    second = reference_of(None, first.recipe, names, opened)
     emit(progress, StageStarted("gathering evidence", len(batches)))
-    return evidence.collect(opened, batches, names, layers=layers, progress=ticker(progress)), batches.source
+    found = evidence.collect(opened, batches, names, layers=layers, reference=second, progress=ticker(progress))
+    return found, batches.source
 
 
 def _short(store: Store) -> str:

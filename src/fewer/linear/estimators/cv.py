@@ -70,7 +70,7 @@ class CrossValidated(Estimator):
         )
         ratios = np.atleast_1d(np.asarray(getattr(self, "l1_ratio", 1.0), dtype=np.float64))
         choices = self._candidates(X, y, weights)
-        batched = self._loss() is None and weights is None and self.n_jobs is None
+        batched = not self._separate and self._loss() is None and weights is None and self.n_jobs is None
         explore = self._together if batched else self._apart
         self.tried_ = [tried for mix in ratios for tried in explore(X, y, weights, choices, float(mix), folds)]
         best = min(self.tried_, key=lambda tried: float(tried.mean.min()))
@@ -80,6 +80,9 @@ class CrossValidated(Estimator):
         self._keep(best.path[at], best.label)
         return self
 
+    #: Whether the penalty is more than a price for each column, so that folds share nothing.
+    _separate = False
+
     def _split_target(self, y: Any) -> Any:
         """What the splitter stratifies by."""
         return y
@@ -88,7 +91,7 @@ class CrossValidated(Estimator):
         return {"lams": self.alphas} if self.alphas is not None else {"count": self.n_alphas, "ratio": self.eps}
 
     def _together(
-        self, X: Any, y: Any, weights: None, choices: list[Candidate], mix: float, folds: list[Any]
+        self, X: Any, y: Any, weights: Vector | None, choices: list[Candidate], mix: float, folds: list[Any]
     ) -> list[Tried]:
         """All folds and all vectors of factors in one call, which shares what they share (squared error only)."""
         from fewer.linear import cross_paths
@@ -105,7 +108,7 @@ class CrossValidated(Estimator):
         for choice, paths in zip(choices, found, strict=True):
             full = self._path(X, y, None, choice.factors, mix, lams=paths[0].lams)
             losses = [
-                self._held_out_loss(y[test], path.linear(rows[test]), np.ones(len(test)))
+                self._held_out_loss(path, rows[test], y[test], np.ones(len(test)))
                 for test, path in zip(held, paths, strict=True)
             ]
             made.append(_tried(choice, mix, full, losses, [float(len(test)) for test in held]))
@@ -127,11 +130,11 @@ class CrossValidated(Estimator):
             made.append(_tried(choice, mix, full, losses, sizes))
         return made
 
-    def _held_out_loss(self, y: Any, eta: Vector, weights: Vector) -> Vector:
-        """(L,) weighted mean loss for linear predictors (n, L) or (n, L, classes)."""
+    def _held_out_loss(self, path: Path, X: Any, y: Any, weights: Vector) -> Vector:
+        """(L,) weighted mean loss along a path on rows that it has not seen."""
         from fewer.linear.losses import Squared
 
-        loss = self._loss() or Squared()
+        loss, eta = self._loss() or Squared(), path.linear(X)
         sums = [loss.value(eta[:, k], y, weights) for k in range(eta.shape[1])]
         return np.asarray(np.array(sums) / weights.sum(), dtype=np.float64)
 
@@ -154,4 +157,4 @@ def _held_out(
     part = X[train].tocsc() if hasattr(X, "tocsr") else X[train]
     path = model._path(part, y[train], inside, factors, mix, lams=lams)
     share = np.ones(len(test)) if weights is None else weights[test]
-    return model._held_out_loss(y[test], path.linear(X[test]), share), float(share.sum())
+    return model._held_out_loss(path, X[test], y[test], share), float(share.sum())

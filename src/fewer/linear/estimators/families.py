@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
-from fewer.linear.coupled import Cox, Multinomial, Ordinal
+from fewer.linear.coupled import Cox, Multinomial
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.losses import Huber, Logistic, Poisson
@@ -17,7 +18,6 @@ from fewer.linear.result import Solution
 from fewer.method import FewerError, Paper, method
 
 __all__ = [
-    "OrdinalLogit",
     "SparseCox",
     "SparseCoxCV",
     "SparseHuber",
@@ -34,12 +34,12 @@ GLMNET = Paper("Regularization Paths for Generalized Linear Models via Coordinat
 COX = Paper("Regularization Paths for Cox's Proportional Hazards Model via Coordinate Descent", 2011)
 
 
-class _Single(Estimator):
+class Single(Estimator):
     """Options of an estimator with a given penalty."""
 
     def __init__(
         self,
-        alpha: float = 1.0,
+        alpha: float = 0.01,
         *,
         l1_ratio: float = 1.0,
         penalty_factors: Any = None,
@@ -57,7 +57,7 @@ class _Single(Estimator):
         self.max_iter = max_iter
 
 
-class _Chosen(CrossValidated):
+class Chosen(CrossValidated):
     """Options of an estimator whose penalty is cross-validated."""
 
     def __init__(
@@ -90,7 +90,7 @@ class _Chosen(CrossValidated):
         self.n_jobs = n_jobs
 
 
-class _Classes(ClassifierMixin, Estimator):  # type: ignore[misc]
+class Classes(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Targets are labels; the solver sees their codes."""
 
     _numeric_target = False
@@ -102,8 +102,15 @@ class _Classes(ClassifierMixin, Estimator):  # type: ignore[misc]
             raise ValueError(f"{type(self).__name__} needs at least two classes; the target has one class only")
         return codes.astype(np.float64)
 
+    def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
+        X, y, weights = super()._check(X, y, sample_weight)
+        if weights is not None and len(np.unique(y[weights > 0])) < 2:
+            raise ValueError(f"{type(self).__name__}: the rows with a positive weight hold one class only")
+        return X, y, weights
+
     def predict(self, X: Any) -> Any:
         """The most probable label of every row."""
+        check_is_fitted(self)
         return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
 
     def predict_proba(self, X: Any) -> Vector:
@@ -111,7 +118,7 @@ class _Classes(ClassifierMixin, Estimator):  # type: ignore[misc]
         raise FewerError(f"{type(self).__name__} gives no probabilities")
 
 
-class _Binary(_Classes):
+class _Binary(Classes):
     """Two classes, one linear predictor."""
 
     def __sklearn_tags__(self) -> Any:
@@ -146,7 +153,7 @@ class _Binary(_Classes):
         return np.column_stack([1.0 - second, second])
 
 
-class _Many(_Classes):
+class _Many(Classes):
     """Several classes, one linear predictor each."""
 
     def _loss(self) -> Any:
@@ -163,6 +170,7 @@ class _Many(_Classes):
 
     def predict_proba(self, X: Any) -> Vector:
         """(n, classes) probabilities."""
+        check_is_fitted(self)
         return np.asarray(self._loss().mean(self._linear(X)))
 
 
@@ -221,7 +229,7 @@ class _Survival(Estimator):
 @method(
     "estimator", "sparse-logistic", papers=[GLMNET], formula="mean log loss + alpha sum_j f_j |b_j|", unit="feature"
 )
-class SparseLogistic(_Binary, _Single):
+class SparseLogistic(_Binary, Single):
     """Logistic regression for two classes with an L1 (or elastic net) price.
 
     Formula: min 1/n sum_i s_i log(1 + exp(-z_i (b0 + x_i b))) + alpha * penalty, z in {-1, 1}.
@@ -244,7 +252,7 @@ class SparseLogistic(_Binary, _Single):
     formula="sparse logistic; alpha by cross-validation",
     unit="feature",
 )
-class SparseLogisticCV(_Binary, _Chosen):
+class SparseLogisticCV(_Binary, Chosen):
     """`SparseLogistic` whose penalty is cross-validated by log loss; see `LassoCV` for the options.
 
     >>> import numpy as np
@@ -266,7 +274,7 @@ class SparseLogisticCV(_Binary, _Chosen):
     formula="mean softmax loss + alpha sum_j f_j |b_jk|",
     unit="feature",
 )
-class SparseMultinomial(_Many, _Single):
+class SparseMultinomial(_Many, Single):
     """Multinomial regression with an L1 (or elastic net) price.
 
     >>> import numpy as np
@@ -285,7 +293,7 @@ class SparseMultinomial(_Many, _Single):
     formula="sparse multinomial; alpha by cross-validation",
     unit="feature",
 )
-class SparseMultinomialCV(_Many, _Chosen):
+class SparseMultinomialCV(_Many, Chosen):
     """`SparseMultinomial` whose penalty is cross-validated by log loss; see `LassoCV` for the options.
 
     >>> import numpy as np
@@ -308,7 +316,7 @@ class SparseMultinomialCV(_Many, _Chosen):
     formula="mean Poisson deviance / 2 + alpha sum_j f_j |b_j|",
     unit="feature",
 )
-class SparsePoisson(_Counts, _Single):
+class SparsePoisson(_Counts, Single):
     """Poisson regression (log link) with an L1 (or elastic net) price.
 
     >>> import numpy as np
@@ -327,7 +335,7 @@ class SparsePoisson(_Counts, _Single):
     formula="sparse Poisson; alpha by cross-validation",
     unit="feature",
 )
-class SparsePoissonCV(_Counts, _Chosen):
+class SparsePoissonCV(_Counts, Chosen):
     """`SparsePoisson` whose penalty is cross-validated by deviance; see `LassoCV` for the options.
 
     >>> import numpy as np
@@ -346,7 +354,7 @@ class SparsePoissonCV(_Counts, _Chosen):
     formula="- log partial likelihood / n + alpha sum_j f_j |b_j|",
     unit="feature",
 )
-class SparseCox(_Survival, _Single):
+class SparseCox(_Survival, Single):
     """Cox's proportional hazards (Breslow ties) with an L1 (or elastic net) price; y is (n, 2): time, event.
 
     >>> import numpy as np
@@ -361,7 +369,7 @@ class SparseCox(_Survival, _Single):
 
 
 @method("estimator", "sparse-cox-cv", papers=[COX], formula="sparse Cox; alpha by cross-validation", unit="feature")
-class SparseCoxCV(_Survival, _Chosen):
+class SparseCoxCV(_Survival, Chosen):
     """`SparseCox` whose penalty is cross-validated by the partial likelihood of the fold; see `LassoCV`.
 
     >>> import numpy as np
@@ -429,31 +437,3 @@ class SparseHuber(RegressorMixin, Estimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Vector:
         """Predicted target."""
         return self._linear(X)
-
-
-@method("estimator", "ordinal-logit", papers=[Paper("Regression Models for Ordinal Data", 1980)],
-        formula="P(y <= k) = sigmoid(c_k - x b); mean log loss + alpha sum_j f_j |b_j|", unit="feature")  # fmt: skip
-class OrdinalLogit(_Classes, _Single):
-    """Cumulative logit (proportional odds) for ordered classes, with an L1 (or elastic net) price.
-
-    Classes are ordered as their labels sort; `cuts_` holds the cut points.
-
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).standard_normal((90, 4))
-    >>> OrdinalLogit(alpha=0.1).fit(X, np.digitize(X[:, 1], [-0.5, 0.5])).selected_
-    array([1])
-
-    Reference: McCullagh 1980.
-    """
-
-    def _loss(self) -> Any:
-        return Ordinal(len(self.classes_))
-
-    def _keep(self, solution: Solution, label: str) -> None:
-        super()._keep(solution, label)
-        self.cuts_ = np.asarray(solution.intercept)
-        self.intercept_ = 0.0
-
-    def predict_proba(self, X: Any) -> Vector:
-        """(n, classes) probabilities."""
-        return np.asarray(Ordinal(len(self.classes_), tuple(self.cuts_)).mean(self._linear(X)))
