@@ -45,7 +45,7 @@ def main():
         best = min(best, time.process_time() - started)
         if best > 3:
             break
-    sp.save_npz(out, sp.csc_matrix(np.asarray(coefs)))
+    sp.save_npz(out, sp.csc_matrix(coefs))
     print(best, first)
 
 

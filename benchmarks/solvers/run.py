@@ -217,8 +217,8 @@ def _markdown(result: dict[str, Any], cases: list[str], names: list[str]) -> str
     layers = list(dict.fromkeys(r["layer"] for r in result["rows"]))
     lines = [
         "# Layer solvers", "", f"{result['machine']}; model {result['model']}, {len(layers)} layers, calibration on "
-        f"{result['calibration']}. Error: geometric mean over layers of ||X (W - W')^T||^2 / ||X W^T||^2. Ratios are to "
-        "our own sweep. CPU seconds: sum over layers.", "",
+        f"{result['calibration']}. Error: geometric mean over layers of ||X (W - W')^T||^2 / ||X W^T||^2. "
+        "Ratios are to our own sweep. CPU seconds: sum over layers.", "",
     ]  # fmt: skip
     for case in cases:
         lines += [
@@ -242,7 +242,8 @@ def _markdown(result: dict[str, Any], cases: list[str], names: list[str]) -> str
     lines += [
         "## Seven levels at once", "",
         f"Time of the whole curve over one single solve by alps: mean {statistics.mean(times):.2f}, worst "
-        f"{max(times):.2f}. Error over that of the single solves: mean {_mean(ratios):.3f}, worst {max(ratios):.3f}.", "",
+        f"{max(times):.2f}. Error over that of the single solves: mean {_mean(ratios):.3f}, "
+        f"worst {max(ratios):.3f}.", "",
     ]  # fmt: skip
     if result["sweep"]:
         lines += ["## The sweep's time", "", "| what | CPU s, or largest difference of a weight |", "|---|---|"]

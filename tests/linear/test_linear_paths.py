@@ -197,7 +197,12 @@ def test_cross_paths_equal_fits_on_the_training_rows(shape, standardize):
         for f, rows in enumerate(folds):
             keep = np.delete(np.arange(shape[0]), rows)
             want = path(
-                X[keep], y[keep], lams=got[k][f].lams, factors=F[:, k], weights=w[keep], tol=1e-9,
+                X[keep],
+                y[keep],
+                lams=got[k][f].lams,
+                factors=F[:, k],
+                weights=w[keep],
+                tol=1e-9,
                 standardize=standardize,
             )
             np.testing.assert_allclose(got[k][f].objectives, want.objectives, rtol=1e-6)

@@ -1,5 +1,3 @@
-import numpy as np
-
 TOLS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11)
 
 
@@ -12,4 +10,4 @@ def fit(X, y, lams, family, tol):
         X=A, glm=glm, lmda_path=lams, intercept=False, tol=tol, progress_bar=False, early_exit=False, irls_tol=tol,
         max_iters=1_000_000,
     )  # fmt: skip
-    return np.asarray(state.betas.todense()).T
+    return state.betas.T

@@ -14,4 +14,4 @@ def fit(X, y, lams, family, tol):
     state = ad.gaussian_cov(
         A=A, v=X.T @ y / n, lmda_path=lams, tol=tol, progress_bar=False, early_exit=False, max_iters=1_000_000
     )
-    return np.asarray(state.betas.todense()).T
+    return state.betas.T

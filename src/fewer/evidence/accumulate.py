@@ -21,7 +21,6 @@ __all__ = [
 ]  # fmt: skip
 
 A = TypeVar("A", bound="Accumulator")
-
 _SHORTGPT = Paper("ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2024, "2403.03853")
 _GRASP = Paper("Picking Winning Tickets Before Training by Preserving Gradient Flow", 2020, "2002.07376")
 _SYNFLOW = Paper("Pruning neural networks without any data by iteratively conserving synaptic flow", 2020, "2006.05467")

@@ -115,7 +115,7 @@ class Ordinal:
     def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
         """F(a)(1 - F(a)) + F(b)(1 - F(b)), the second derivative."""
         a, b = _sigmoid(np.stack(self._edges(eta, y)))
-        return s * np.maximum(a * (1 - a) + b * (1 - b), 1e-9)
+        return np.asarray(s * np.maximum(a * (1 - a) + b * (1 - b), 1e-9))
 
     def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
         """No short form."""

@@ -140,7 +140,7 @@ class Logistic:
     def bend(self, eta: Vector, y: Vector, s: Vector) -> Vector:
         """P (1 - p)."""
         q = np.exp(-np.abs(eta))
-        return s * np.maximum(q / (1 + q) ** 2, 1e-9)
+        return np.asarray(s * np.maximum(q / (1 + q) ** 2, 1e-9))
 
     def conjugate(self, v: Vector, y: Vector, s: Vector) -> float | None:
         """Entropy at v + y."""

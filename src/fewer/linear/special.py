@@ -58,7 +58,8 @@ def square_root_path(
     minimise sqrt(1/n sum_i s_i (y_i - b0 - x_i b)^2) + lam sum_j f_j |b_j|
 
     For given b the best scale is the root mean square residual r, and for given scale the problem is a lasso at
-    lam * r: the two are alternated (Sun and Zhang), with the lasso at each step certified. The gap is of this problem itself.
+    lam * r: the two are alternated (Sun and Zhang), with the lasso at each step certified. The gap is of
+    this problem itself.
 
     Args:
         lams: strengths (of order sqrt(2 log p / n) for unit columns); None lays a grid from lam_max.

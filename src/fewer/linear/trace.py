@@ -47,7 +47,7 @@ def _wants_full(ready: Ready) -> bool:
     if p > 5000 or len(ready.lams) == 0:
         return False
     depth = float(ready.lams[-1]) / ready.lam_max if ready.lam_max > 0 else 1.0
-    return p <= min(2 * len(ready.lams), n) or p <= 64 or (n >= 4 * p and depth < 3e-3)
+    return p <= min(2 * len(ready.lams), n) or p <= 64 or (n >= 4 * p and depth < 0.1 and len(ready.lams) >= 20)
 
 
 @dataclass
@@ -90,8 +90,6 @@ def _follow_gram(ready: Ready) -> Steps:
     block, i, inner, missing = 4, 0, 0.3, np.empty(0, np.int64)
     local: _Local | None = None
     factor = Factor()
-    # Where rows are many, passes cost more than columns that come early: look further down the path.
-    ahead = 0.75 if ready.matrix is not None and len(ready.y) >= 2 * p else 1.0
     while i < len(lams):
         stop = min(len(lams), i + block) if i >= stones else min(stones, i + 2)
         if lams[i] == 0:
@@ -99,7 +97,7 @@ def _follow_gram(ready: Ready) -> Steps:
             i += 1
             continue
         run = lams[i : stop - 1] if lams[stop - 1] == 0 else lams[i:stop]
-        work = whole if whole is not None else working(ready, state, ahead * float(run[-1]), missing, paid)
+        work = whole if whole is not None else working(ready, state, float(run[-1]), missing, paid)
         local = _local(ready, work, local)
         goal = ready.enough if i >= stones else max(ready.enough, 1e-2 * ready.null)
         warm = state.warm(work)

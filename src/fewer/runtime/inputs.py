@@ -224,9 +224,7 @@ class GatedCut(nn.Module):
         return torch.where(y.abs() >= self.threshold.to(y.dtype), y, torch.zeros_like(y))
 
 
-def _gated(
-    model: nn.Module, batches: list[Any], keep: float, only: Sequence[str], skip: Sequence[str]
-) -> InputSparse:
+def _gated(model: nn.Module, batches: list[Any], keep: float, only: Sequence[str], skip: Sequence[str]) -> InputSparse:
     """CATS: in every module with a gate, an activation and a layer after them, cut the activated gate."""
     gates = {
         name: module

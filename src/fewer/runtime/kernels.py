@@ -64,9 +64,7 @@ def multiply(
     if form not in offered:
         raise FewerError(f"tier {tier} has no form '{form}' for this weight; it has: {', '.join(offered)}")
     if x.ndim != 2 or x.shape[1] != packed.cols or x.dtype not in _INPUTS:
-        raise FewerError(
-            f"inputs are {x.dtype} {tuple(x.shape)}, expected float32 or bfloat16 (batch, {packed.cols})"
-        )
+        raise FewerError(f"inputs are {x.dtype} {tuple(x.shape)}, expected float32 or bfloat16 (batch, {packed.cols})")
     y = x.new_empty(x.shape[0], packed.rows)
     product(packed, bias, form=form, tier=tier, x_dtype=x.dtype)(x.contiguous(), y, x.shape[0])
     return y

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewer.linear.coupled import Cox, Multinomial
 from fewer.linear.estimators.base import Estimator
-from fewer.linear.estimators.cv import CrossValidated
+from fewer.linear.estimators.options import Chosen, Single
 from fewer.linear.losses import Huber, Logistic, Poisson
 from fewer.linear.result import Solution
 from fewer.method import FewerError, Paper, method
@@ -32,62 +32,6 @@ __all__ = [
 Vector = NDArray[np.float64]
 GLMNET = Paper("Regularization Paths for Generalized Linear Models via Coordinate Descent", 2010)
 COX = Paper("Regularization Paths for Cox's Proportional Hazards Model via Coordinate Descent", 2011)
-
-
-class Single(Estimator):
-    """Options of an estimator with a given penalty."""
-
-    def __init__(
-        self,
-        alpha: float = 0.01,
-        *,
-        l1_ratio: float = 1.0,
-        penalty_factors: Any = None,
-        fit_intercept: bool = True,
-        standardize: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 100_000,
-    ) -> None:
-        self.alpha = alpha
-        self.l1_ratio = l1_ratio
-        self.penalty_factors = penalty_factors
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.tol = tol
-        self.max_iter = max_iter
-
-
-class Chosen(CrossValidated):
-    """Options of an estimator whose penalty is cross-validated."""
-
-    def __init__(
-        self,
-        *,
-        alphas: Any = None,
-        n_alphas: int = 100,
-        eps: float = 1e-3,
-        cv: Any = None,
-        rule: str = "min",
-        l1_ratio: Any = 1.0,
-        penalty_factors: Any = None,
-        fit_intercept: bool = True,
-        standardize: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 100_000,
-        n_jobs: int | None = None,
-    ) -> None:
-        self.alphas = alphas
-        self.n_alphas = n_alphas
-        self.eps = eps
-        self.cv = cv
-        self.rule = rule
-        self.l1_ratio = l1_ratio
-        self.penalty_factors = penalty_factors
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.tol = tol
-        self.max_iter = max_iter
-        self.n_jobs = n_jobs
 
 
 class Classes(ClassifierMixin, Estimator):  # type: ignore[misc]

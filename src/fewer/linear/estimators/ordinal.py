@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from fewer.linear.coupled import Ordinal
-from fewer.linear.estimators.families import Chosen, Classes, Single
+from fewer.linear.estimators.families import Classes
+from fewer.linear.estimators.options import Chosen, Single
 from fewer.linear.result import Path, Solution
 from fewer.method import Paper, method
 

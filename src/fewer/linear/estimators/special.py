@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from fewer.linear.estimators.base import Estimator, names_of
-from fewer.linear.estimators.families import Chosen
+from fewer.linear.estimators.options import Chosen
 from fewer.linear.losses import Quantile
 from fewer.linear.result import Path
 from fewer.method import FewerError, Paper, method
