@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    warnings.filterwarnings("ignore", "torch.quantize_per_tensor")
     here, found = machine(), []
     clock = "thread CPU time, 20th percentile, cold ring of 200 MB, contenders interleaved in random order"
     print(f"{here}\n{clock}\n")

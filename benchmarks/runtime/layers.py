@@ -105,7 +105,7 @@ def _worst(tier: str, label: str, dtype: torch.dtype, seconds: float) -> Iterato
 def _kernel(made: list, batch: int, x: torch.Tensor) -> bool:
     """Whether a layer answers this batch with a kernel."""
     ready = made[0]._prepare(x)
-    return batch < len(ready.by_batch)
+    return batch < len(ready.by_batch) and ready.by_batch[batch] is not None
 
 
 def _linear(dense: torch.Tensor) -> nn.Linear:

@@ -23,7 +23,8 @@ typedef struct {
     double *trial;
 } Model;
 
-/* Loss, slope and curvature at eta; the curvature of the robust losses is that of the quadratic that touches them. */
+/* Loss, slope and curvature at eta.  Where a robust loss is linear its curvature is zero; a small share of that of the
+ * quadratic which touches it from above keeps the model bounded, and the line search does the rest. */
 FEWER_CLONES
 static double evaluate(const Model *m, const double *eta, double *slope, double *bend)
 {
@@ -44,12 +45,12 @@ static double evaluate(const Model *m, const double *eta, double *slope, double 
         } else if (m->family == HUBER) {
             const double r = e - y, a = fabs(r);
             f = a <= m->one ? 0.5 * r * r : m->one * (a - 0.5 * m->one);
-            d = a <= m->one ? r : (r > 0 ? m->one : -m->one), h = a <= m->one ? 1 : m->one / a;
+            d = a <= m->one ? r : (r > 0 ? m->one : -m->one), h = a <= m->one ? 1 : 0.1 * m->one / a;
         } else if (m->family == QUANTILE) {
             const double r = y - e, u = r / m->two, top = m->one, bottom = m->one - 1;
             const double v = u > top ? top : (u < bottom ? bottom : u);
             f = v * r - 0.5 * m->two * v * v, d = -v;
-            h = v == u ? 1 / m->two : v / r;
+            h = v == u ? 1 / m->two : 0.03 * v / r;
         } else {
             const double r = e - y;
             f = 0.5 * r * r, d = r, h = 1;
@@ -321,7 +322,7 @@ static void solve_one(Model *m, Working *w, double *G, int8_t *inside, double gu
     gap = gap_of(m, NULL, m->p, &scale, &kkt);
     while (gap > tol && outer < most) {
         /* Solve on the working columns. */
-        double part = INFINITY;
+        double part = INFINITY, before = INFINITY;
         for (int64_t round = 0; outer < most; round++, outer++) {
             double s, k;
             if (round > 0) {
@@ -330,9 +331,12 @@ static void solve_one(Model *m, Working *w, double *G, int8_t *inside, double gu
             }
             const double old = part;
             part = gap_of(m, w->column, w->k, &s, &k);
+            /* Rounds that lower the objective by next to nothing are rounding; slow ones are not. */
+            const double now = m->f + price(m, m->b);
+            stall = before - now > 1e-4 * tol ? 0 : stall + 1;
+            before = now;
             if (part <= 0.5 * tol || (round > 3 && stall > 6))
                 break;
-            stall = part < 0.9 * old ? 0 : stall + 1;
             if (round == 0 || part > 0.1 * old || w->built < w->k) { /* the old curvature no longer predicts well */
                 w->total = 0;
                 if (round > 0 || m->family != SQUARED || w->built == 0) {

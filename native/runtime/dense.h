@@ -1,18 +1,20 @@
 /* Dense matrix-vector products: the control that every sparse kernel is timed against.
- * Included once per level, after the lanes. */
+ * Included once per level, after the lanes.  Short rows are fetched ahead; along long ones the hardware does better. */
 
 #define DENSE_LOOP(TYPE, LOAD, ONE)                                                                        \
     const TYPE *weights = job->values;                                                                     \
     const float *x = job->x;                                                                               \
     const int64_t step = 8 / n * LANES, bulk = job->cols / step * step;                                    \
+    const int near = job->cols * (int64_t)sizeof(TYPE) < 8192;                                             \
     for (int64_t r = first; r < last; r++) {                                                               \
         const TYPE *w = weights + r * job->cols;                                                           \
         vec sum[8];                                                                                        \
         for (int k = 0; k < 8; k++)                                                                        \
             sum[k] = v_zero();                                                                             \
         for (int64_t j = 0; j < bulk; j += step) {                                                         \
-            for (int line = 0; line < (int)(step * (int64_t)sizeof(TYPE)); line += 64)                     \
-                FETCH((const char *)(w + j) + 4096 + line);                                                \
+            if (near)                                                                                      \
+                for (int line = 0; line < (int)(step * (int64_t)sizeof(TYPE)); line += 64)                 \
+                    FETCH((const char *)(w + j) + 4096 + line);                                            \
             for (int u = 0; u < 8 / n; u++) {                                                              \
                 vec v = LOAD(w + j + u * LANES);                                                           \
                 for (int b = 0; b < n; b++)                                                                \

@@ -47,8 +47,8 @@ TARGET static ALWAYS_INLINE __m256 expand_bf16(unsigned byte, const uint16_t *p)
     for (int64_t r = first; r < last; r++) {                                                               \
         const TYPE *w = (const TYPE *)job->values + job->offsets[r];                                       \
         const uint64_t *mask = job->mask + r * job->words;                                                 \
-        __m256 sum[8];                                                                                     \
-        for (int k = 0; k < 2 * n; k++)                                                                    \
+        __m256 sum[8];                                                                                      \
+        for (int k = 0; k < 8; k++)                                                                        \
             sum[k] = _mm256_setzero_ps();                                                                  \
         for (int64_t word = 0; word < job->words; word++) {                                                \
             const uint64_t m = mask[word];                                                                 \
@@ -57,14 +57,18 @@ TARGET static ALWAYS_INLINE __m256 expand_bf16(unsigned byte, const uint16_t *p)
                 const uint64_t before = q ? m & (~0ull >> (64 - 8 * q)) : 0;                               \
                 __m256 v = EXPAND((unsigned)(m >> (8 * q) & 255), w + __builtin_popcountll(before));       \
                 for (int b = 0; b < n; b++)                                                                \
-                    sum[b * 2 + q % 2] = _mm256_fmadd_ps(                                                  \
+                    sum[b * (8 / n) + q % (8 / n)] = _mm256_fmadd_ps(                                      \
                         v, _mm256_loadu_ps(x + b * job->x_stride + word * MASK_BITS + 8 * q),              \
-                        sum[b * 2 + q % 2]);                                                               \
+                        sum[b * (8 / n) + q % (8 / n)]);                                                   \
             }                                                                                              \
             w += __builtin_popcountll(m);                                                                  \
         }                                                                                                  \
-        for (int b = 0; b < n; b++)                                                                        \
-            job->y[b * job->y_stride + r] = v_sum(_mm256_add_ps(sum[b * 2], sum[b * 2 + 1]));              \
+        for (int b = 0; b < n; b++) {                                                                      \
+            __m256 total = sum[b * (8 / n)];                                                               \
+            for (int k = 1; k < 8 / n; k++)                                                                \
+                total = _mm256_add_ps(total, sum[b * (8 / n) + k]);                                        \
+            job->y[b * job->y_stride + r] = v_sum(total);                                                  \
+        }                                                                                                  \
     }
 
 TARGET static ALWAYS_INLINE void bitmask_f32_n(const Job *job, int64_t first, int64_t last, const int n)

@@ -117,29 +117,39 @@ TARGET_BF16 static ALWAYS_INLINE __m512 dot_bf16(__m512 sum, __m512i w, const ui
 {
     return _mm512_dpbf16_ps(sum, (__m512bh)w, (__m512bh)_mm512_loadu_si512(x));
 }
+TARGET_BF16 static ALWAYS_INLINE const uint16_t *dot_word(__m512 *sum, uint64_t m, const uint16_t *w,
+                                                          const uint16_t *x, int64_t stride, const int n)
+{
+    __m512i low = expand_16((__mmask32)m, w);
+    __m512i high = expand_16((__mmask32)(m >> 32), w + __builtin_popcount((uint32_t)m));
+    for (int b = 0; b < n; b++) {
+        sum[b * 4] = dot_bf16(sum[b * 4], low, x + b * stride);
+        sum[b * 4 + 1] = dot_bf16(sum[b * 4 + 1], high, x + b * stride + 32);
+    }
+    return w + __builtin_popcountll(m);
+}
 TARGET_BF16 static ALWAYS_INLINE void bitmask_dot_n(const Job *job, int64_t first, int64_t last, const int n)
 {
     const uint16_t *x = job->x;
     for (int64_t r = first; r < last; r++) {
         const uint16_t *w = (const uint16_t *)job->values + job->offsets[r];
         const uint64_t *mask = job->mask + r * job->words;
-        __m512 sum[8];
-        for (int k = 0; k < 2 * n; k++)
+        __m512 sum[16];
+        for (int k = 0; k < 4 * n; k++)
             sum[k] = _mm512_setzero_ps();
-        for (int64_t word = 0; word < job->words; word++) {
-            const uint64_t m = mask[word];
+        int64_t word = 0;
+        for (; word + 2 <= job->words; word += 2) {
             FETCH(w + 2048);
-            __m512i low = expand_16((__mmask32)m, w);
-            __m512i high = expand_16((__mmask32)(m >> 32), w + __builtin_popcount((uint32_t)m));
-            for (int b = 0; b < n; b++) {
-                const uint16_t *xb = x + b * job->x_stride + word * MASK_BITS;
-                sum[b * 2] = dot_bf16(sum[b * 2], low, xb);
-                sum[b * 2 + 1] = dot_bf16(sum[b * 2 + 1], high, xb + 32);
-            }
-            w += __builtin_popcountll(m);
+            FETCH(w + 2080);
+            w = dot_word(sum, mask[word], w, x + word * MASK_BITS, job->x_stride, n);
+            w = dot_word(sum + 2, mask[word + 1], w, x + (word + 1) * MASK_BITS, job->x_stride, n);
         }
+        if (word < job->words)
+            w = dot_word(sum, mask[word], w, x + word * MASK_BITS, job->x_stride, n);
         for (int b = 0; b < n; b++)
-            job->y[b * job->y_stride + r] = _mm512_reduce_add_ps(_mm512_add_ps(sum[b * 2], sum[b * 2 + 1]));
+            job->y[b * job->y_stride + r] =
+                _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[b * 4], sum[b * 4 + 1]),
+                                                   _mm512_add_ps(sum[b * 4 + 2], sum[b * 4 + 3])));
     }
 }
 TARGET_BF16 static void bitmask_dot(const Job *job, int64_t first, int64_t last)

@@ -22,6 +22,7 @@ EVIDENCE: dict[str, str] = {
     "input_gram": "(in, in) second moment of the inputs, mean x x^T",
     "input_mean": "(in,) mean of each input",
     "input_var": "(in,) variance of each input",
+    "input_var_within": "(in,) variance of each input within a sequence, averaged over the sequences",
     "input_sample": "(tokens, in) some of the inputs themselves, evenly spread over the calibration tokens",
     "grad": "(out, in) mean over batches of the gradient of the loss, signed",
     "grad_abs": "(out, in) mean over batches of the absolute gradient",

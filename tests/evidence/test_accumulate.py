@@ -19,7 +19,8 @@ def rows_for(name: str, count: int, seed: int) -> torch.Tensor:
     return torch.randn(count, *width, generator=draw) * 3 + 100
 
 
-@pytest.mark.parametrize("name", sorted(KINDS))
+# A variance within sequences is of whole sequences: cutting one makes two.
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"input_var_within"}))
 @settings(max_examples=20, deadline=None)
 @given(cuts=st.lists(st.integers(0, 17), max_size=4), seed=st.integers(0, 99))
 def test_any_split_merged_in_any_order_equals_one_pass(name, cuts, seed):

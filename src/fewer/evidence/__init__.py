@@ -20,10 +20,11 @@ from fewer.evidence.accumulate import (
     SynflowGrad,
 )
 from fewer.evidence.gather import collect, sequential
+from fewer.evidence.samples import InputSample, InputVarWithin
 from fewer.evidence.store import Store, all_reduce
 
 __all__ = [
     "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "HessianGrad", "InputGram", "InputMean",
-    "InputNorm", "InputVar", "OutputGradNorm", "ReferenceGrad", "ReferenceGradSq", "Store", "SynflowGrad",
-    "all_reduce", "collect", "sequential",
+    "InputNorm", "InputSample", "InputVar", "InputVarWithin", "OutputGradNorm", "ReferenceGrad", "ReferenceGradSq",
+    "Store", "SynflowGrad", "all_reduce", "collect", "sequential",
 ]  # fmt: skip

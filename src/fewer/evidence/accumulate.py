@@ -7,6 +7,7 @@ disjoint data, `finalise` gives the evidence. None needs a second pass; merging 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -58,6 +59,10 @@ class Accumulator:
         """The contribution of one batch of rows: summed in float32 (pairwise) if narrow, kept in float64."""
         wide = rows if rows.dtype == torch.float64 else rows.float()
         return wide.sum(0).double()
+
+    def part_of(self, rows: Tensor, lengths: Sequence[int]) -> Tensor:
+        """`part` of rows that are the tokens of sequences of these lengths, one after the other."""
+        return self.part(rows)
 
     def add(self, part: Tensor, count: int) -> None:
         """Take in a contribution of `count` rows."""

@@ -230,20 +230,36 @@ class _Sums:
             if layer.name not in self._reached and _family(layer.name) not in active:
                 raise FewerError(f"layer '{layer.name}' was never called on this data: leave it out with skip")
 
-    def add(self, layer: Layer, rows: Tensor, source: str, cache: dict[object, Tensor] | None = None) -> None:
-        """Feed one layer; parts are shared through the cache."""
+    def add(
+        self,
+        layer: Layer,
+        rows: Tensor,
+        source: str,
+        cache: dict[object, Tensor] | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
+        """Feed one layer; parts are shared through the cache. `lengths` are those of the sequences in the rows."""
         for name in self.of(source):
             held = self.held[layer.name][name]
             cache = {} if cache is None else cache
             if name not in cache:
-                cache[name] = held.part(rows)
+                cache[name] = held.part_of(rows, lengths or [rows.shape[0]])
             held.add(cache[name], rows.shape[0])
 
     def _input(self, layer: Layer, rows: Rows) -> None:
         if not rows.cache and not all_finite(rows.values):
             raise FewerError(f"NaN or infinity in the input of layer '{layer.name}' in batch {self._batch}")
         self._reached.add(layer.name)
-        self.add(layer, rows.values, "input", rows.cache)
+        self.add(layer, rows.values, "input", rows.cache, self._lengths(rows))
+
+    def _lengths(self, rows: Rows) -> list[int]:
+        """Tokens of each sequence of the batch, where the rows are still in that order; else one for all."""
+        shape, total = rows.source.shape, rows.values.shape[0]
+        if self._mask is not None:
+            found = [int(n) for n in self._mask.sum(1)]
+        else:
+            found = [int(shape[1])] * int(shape[0]) if len(shape) == 3 else [total]
+        return found if sum(found) == total else [total]
 
     def _block_hook(self, layers: list[Layer]) -> Callable[..., None]:
         def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:

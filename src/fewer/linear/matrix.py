@@ -35,7 +35,7 @@ class Matrix(Protocol):
 
 
 class Dense:
-    """A numpy matrix in C or Fortran order, float32 or float64; products run in its own precision."""
+    """A numpy matrix in C or Fortran order, float32 or float64; large single-precision ones are used as they are."""
 
     def __init__(self, X: NDArray[Any]) -> None:
         self.X = X
@@ -43,7 +43,13 @@ class Dense:
 
     def tdot(self, V: Vector) -> Vector:
         """X' V."""
-        return np.asarray(self.X.T @ V.astype(self.X.dtype, copy=False), dtype=np.float64)
+        if self.X.dtype == np.float64:
+            return np.asarray(self.X.T @ V)
+        # Single precision: short sums, added up in double, keep the error near that of one rounding.
+        V, total = V.astype(np.float32), np.zeros((self.shape[1], V.shape[1]))
+        for i in range(0, self.shape[0], 512):
+            total += self.X[i : i + 512].T @ V[i : i + 512]
+        return total
 
     def columns(self, index: Index) -> NDArray[Any]:
         """Some columns, in the order of X so that copying runs along its lines."""
@@ -124,7 +130,7 @@ def as_matrix(X: Any) -> Matrix:
         dense = np.asarray(X)
         if dense.dtype == object or dense.dtype.kind not in "biuf":
             raise FewerError(f"X has type {dense.dtype}; give numbers")
-        if dense.dtype not in (np.float32, np.float64):
+        if dense.dtype != np.float64 and not (dense.dtype == np.float32 and dense.size > 1 << 24):
             dense = dense.astype(np.float64)
         if dense.ndim != 2:
             raise FewerError(f"X has {dense.ndim} dimensions; give a matrix (rows, columns)")

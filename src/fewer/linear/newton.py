@@ -202,12 +202,11 @@ class _Model:
             grown = np.union1d(work, extra)
             inner = inner if len(grown) > len(work) else inner * 0.1
             work, last = grown, gap
-            part, stall = np.inf, 0
+            part, stall, before = np.inf, 0, np.inf
             while rounds < most and len(work):
                 local = self.gradient(fit, work)
-                old = part
-                part = self.gap(fit, local, lam, work)[0]
-                stall = 0 if part < 0.9 * old else stall + 1
+                part, now = self.gap(fit, local, lam, work)[0], fit.value + self.price(fit.b, lam)
+                stall, before = (0 if before - now > 1e-4 * goal else stall + 1), now
                 if part <= 0.5 * goal or stall > 8:
                     break
                 for k in range(self.K):

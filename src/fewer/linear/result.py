@@ -142,11 +142,12 @@ class Path:
 
     def _dual(self, k: int) -> Vector | None:
         if self.source is None or "duals" in self.__dict__:
-            return None if self.duals is None else np.asarray(self.duals[k])
+            every: Vector | None = self.duals
+            return None if every is None else np.asarray(every[k])
         on = np.flatnonzero(self.values[:, k])
         values = self.values[on, k][:, None]
         scale = self.source.scales[[k]]
-        return self.source.duals(self.columns[on], values, self.intercepts[[k]], scale)[0]
+        return np.asarray(self.source.duals(self.columns[on], values, self.intercepts[[k]], scale)[0])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without X: dual points are computed before the path travels."""

@@ -13,7 +13,7 @@ from fewer.runtime.kernels import forms
 
 __all__ = ["Rule", "dense_rule", "rule"]
 
-#: (largest batch, form), by growing batch.
+#: (largest batch, form), by growing batch; the form `torch` leaves a gap to torch.
 Rule = tuple[tuple[int, str], ...]
 
 
@@ -54,7 +54,7 @@ def _float32(sparsity: float, tier: str) -> Rule:
     if sparsity < 0.2:
         return ((1, "dense"),)
     if tier == "extension-avx2":
-        return ((4, "bitmask"),) if sparsity < 0.6 else ((4, "bitmask"), (32, "index"))
+        return ((2, "bitmask"),) if sparsity < 0.6 else ((4, "bitmask"), (12, "torch"), (32, "index"))
     if sparsity < 0.45:
         return ((2, "bitmask"),)
     return ((4, "bitmask"), (64, "index"))

@@ -76,9 +76,9 @@ class _Native(nn.Module):
         if x.dtype in (torch.float32, torch.bfloat16) and self._device().type == "cpu":
             made: dict[str, Product] = {}
             for most, form in self._rule(dispatch.tier()):
-                if form not in made:
+                if form not in made and form != "torch":
                     made[form] = self._product(form, x.dtype)
-                by_batch += [made[form]] * (most + 1 - len(by_batch))
+                by_batch += [made.get(form)] * (most + 1 - len(by_batch))
         self._ready = _Ready(x.dtype, tuple(by_batch))
         return self._ready
 

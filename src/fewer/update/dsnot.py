@@ -22,15 +22,15 @@ __all__ = ["dsnot"]
     papers=[Paper("Dynamic Sparse No Training: Training-Free Fine-tuning for Sparse LLMs", 2023, "2310.08915")],
     formula="regrow argmax sign(e) w_j sum x_j / var_j^p, drop the least |w_j| ||x_j|| that lowers |e|; e = lost sum",
     unit="weight",
-    note="masks equal the authors' code given their statistics (their variance is the mean of those within a "
-    "sequence, their threshold is on a sum over one sequence: `length`)",
+    note="masks equal the authors' code with compat 'wanda' and `length` set to that of the calibration windows: "
+    "their error is a sum over one sequence",
 )
 def dsnot(
     weight: Array,
     mask: Mask,
     input_norm: Array,
     input_mean: Array,
-    input_var: Array,
+    input_var_within: Array,
     /,
     *,
     limits: Rule | None = None,
@@ -51,7 +51,7 @@ def dsnot(
         mask: (out, in) bool: where to start.
         input_norm: (in,) root mean square of each input.
         input_mean: (in,) mean of each input.
-        input_var: (in,) variance of each input.
+        input_var_within: (in,) variance of each input, within a sequence on average.
         limits: what the mask has to satisfy; only asked whether it is N:M, and whether its `compat` is `wanda`: then
             a row that has run out of candidates walks on through kept ones, as the authors' code does, and may end
             with another count. Otherwise counts per row (or group) never change.
@@ -81,7 +81,7 @@ def dsnot(
     checks_sign = same_sign == "always" or (same_sign == "groups" and group > 0)
     if 0 in weight.shape:
         return Updated(weight, mask, {})
-    walk = _Walk(xp, value, norm, mask, xp.astype(input_var, weight.dtype), power, group)
+    walk = _Walk(xp, value, norm, mask, xp.astype(input_var_within, weight.dtype), power, group)
     swap = walk.swap_as_authors if authors else walk.swap
     error = xp.sum(xp.where(mask, xp.zeros_like(value), value), axis=1, keepdims=True)
     sign, live = xp.sign(error), xp.ones(error.shape, dtype=xp.bool, device=device(error))
