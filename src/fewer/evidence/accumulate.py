@@ -389,17 +389,9 @@ class BlockSimilarity(Accumulator):
 
 #: The accumulator of every kind of evidence, by the name that scores ask for.
 KINDS: dict[str, type[Accumulator]] = {
-    "input_norm": InputNorm,
-    "input_gram": InputGram,
-    "input_mean": InputMean,
-    "input_var": InputVar,
-    "grad": Grad,
-    "grad_abs": GradAbs,
-    "grad_sq": GradSq,
-    "output_grad_norm": OutputGradNorm,
-    "block_similarity": BlockSimilarity,
-    "hessian_grad": HessianGrad,
-    "synflow_grad": SynflowGrad,
-    "reference_grad": ReferenceGrad,
+    "input_norm": InputNorm, "input_gram": InputGram, "input_mean": InputMean,
+    "input_var": InputVar, "grad": Grad, "grad_abs": GradAbs,
+    "grad_sq": GradSq, "output_grad_norm": OutputGradNorm, "block_similarity": BlockSimilarity,
+    "hessian_grad": HessianGrad, "synflow_grad": SynflowGrad, "reference_grad": ReferenceGrad,
     "reference_grad_sq": ReferenceGradSq,
-}
+}  # fmt: skip
