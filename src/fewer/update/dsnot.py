@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_torch_array
 
 from fewer.method import Paper, method
 from fewer.types import Array, Mask
@@ -189,9 +189,9 @@ class _Walk:
             found = self.dropping.pick(xp, error < 0)
             self.dropping = self.dropping.taken(xp, error < 0)
             return found
-        inside = self.columns // self.group == grow // self.group
-        price = xp.where(inside, self.price, xp.full_like(self.price, float("inf")))
-        found = xp.argmin(price, axis=1, keepdims=True)
+        first = grow - grow % self.group
+        price = xp.take_along_axis(self.price, first + self.columns[:, : self.group], axis=1)
+        found = first + _cheapest(xp, price)
         self.price = xp.where(self.columns == found, xp.full_like(self.price, float("inf")), self.price)
         return found
 
@@ -205,6 +205,15 @@ class _Walk:
         xp = self.xp
         self.mask = xp.where(self.columns == drop, ~live, self.mask)
         self.mask = xp.where(self.columns == grow, live, self.mask)
+
+
+def _cheapest(xp: Any, price: Array) -> Array:
+    """Place of the lowest price of every row; in torch ties fall as its top-k lets them, on which the authors rely."""
+    if is_torch_array(price):
+        import torch
+
+        return torch.topk(price, 1, dim=1, largest=False).indices
+    return xp.argmin(price, axis=1, keepdims=True)
 
 
 def _count(xp: Any, which: Mask) -> Array:
