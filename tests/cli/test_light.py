@@ -37,7 +37,7 @@ def test_nothing_heavy_is_loaded(program):
 def processor_time(*command):
     """Least of several runs, of processor time: what else the machine does is not ours."""
     times = []
-    for _ in range(5):
+    for _ in range(12):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
