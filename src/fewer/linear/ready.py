@@ -68,8 +68,9 @@ class Ready:
 
     @property
     def enough(self) -> float:
-        """Gap at which a solution counts as converged."""
-        return max(self.job.tol * self.null, 4e-15 * self.yy)
+        """Gap at which a solution counts as converged: the tolerance, or what centring left of the arithmetic."""
+        raw = float(self.job.weights @ self.job.y**2) if self.matrix is not None else self.yy
+        return max(self.job.tol * self.null, 4e-15 * self.yy, 2e-14 * (raw * self.yy) ** 0.5)
 
 
 def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Generator[Vector, Vector, Ready]:
