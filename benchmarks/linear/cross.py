@@ -2,9 +2,9 @@
 
     python benchmarks/linear/cross.py [--sample 4]
 
-Ours is measured whole. A peer's loop is the same call 200 times on training rows, so `--sample` of its fits are run and
-scaled up. Factors become column scales for peers without them (exact for L1). Every sampled answer, ours too, is verified
-like the paths of `run.py`: suboptimality <= 1e-6 in the fold's unit, by dual bounds recomputed from scratch.
+Ours is measured whole. A peer's loop is the same call 200 times on training rows, so `--sample` of its fits are run
+and scaled up. Factors become column scales for peers without them (exact for L1). Every sampled answer, ours too, is
+verified like the paths of `run.py`: suboptimality <= 1e-6 in the fold's unit, by dual bounds recomputed from scratch.
 """
 
 from __future__ import annotations

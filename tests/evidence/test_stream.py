@@ -326,7 +326,10 @@ def test_a_model_of_1300_million_parameters_needs_less_than_its_size(tmp_path):
     size = sum(file.stat().st_size for file in (tmp_path / "m").iterdir())
     assert size > 2.6e9
     assert start(tmp_path / "m", tmp_path / "out", 8, 128, tmp_path / "peak").wait(timeout=600) == 0
-    assert int((tmp_path / "peak").read_text()) * 1024 < 1.5e9
+    peak = (tmp_path / "peak").read_text()
+    if not peak:
+        pytest.skip("this system does not tell a program's peak memory")
+    assert int(peak) * 1024 < 1.5e9
     before = adapt.outline(tmp_path / "m")
     assert adapt.outline(tmp_path / "out").layers == before.layers
     kept = json.loads((tmp_path / "out/fewer.json").read_text())["kept"]

@@ -6,6 +6,7 @@ several problems on one matrix can be answered together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
@@ -70,7 +71,7 @@ class Ready:
     def enough(self) -> float:
         """Gap at which a solution counts as converged: the tolerance, or what centring left of the arithmetic."""
         raw = float(self.job.weights @ self.job.y**2) if self.matrix is not None else self.yy
-        return max(self.job.tol * self.null, 4e-15 * self.yy, 2e-14 * (raw * self.yy) ** 0.5)
+        return max(self.job.tol * self.null, 4e-15 * self.yy, 2e-14 * math.sqrt(raw * self.yy))
 
 
 def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Generator[Vector, Vector, Ready]:
