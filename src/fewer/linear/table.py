@@ -83,7 +83,7 @@ def read_table(
 
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "t.csv"
-    >>> _ = file.write_text("x,colour,y\\n1,red,2\\n2,blue,3\\n3,red,4\\n")
+    >>> _ = file.write_text("x,colour,y\n1,red,2\n2,blue,3\n3,red,4\n")
     >>> read_table(file, "y").names
     ('x', 'colour=blue', 'colour=red')
     """

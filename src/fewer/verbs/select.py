@@ -112,7 +112,7 @@ def select_columns(
 
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "t.csv"
-    >>> _ = file.write_text("a,b,y\\n" + "".join(f"{i},{i * 7 % 5},{2 * i}\\n" for i in range(30)))
+    >>> _ = file.write_text("a,b,y\n" + "".join(f"{i},{i * 7 % 5},{2 * i}\n" for i in range(30)))
     >>> [c.name for c in select_columns(file, "y").chosen]
     ['a']
     """
