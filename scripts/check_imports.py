@@ -10,6 +10,7 @@ from pathlib import Path
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types",),
     ("method", "events", "_fast"),
+    ("listing",),
     ("pattern", "score", "penalty"),
     ("select",),
     ("budget",),
@@ -24,13 +25,14 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("verbs",),
     ("report",),
     ("cli",),
+    ("__main__",),
 )
 #: The version and the table of contents, and the paths of what ships with the package: everybody may ask for them.
 FREE = frozenset({"", "demo"})
 #: Packages that a room may not import at all.
 FORBIDDEN = {
     **{
-        room: ("torch", "numpy", "sklearn", "transformers", "scipy") for room in ("method", "types", "events", "recipe")
+        room: ("torch", "numpy", "sklearn", "transformers", "scipy") for room in ("method", "types", "events", "recipe", "listing")
     },
     **{room: ("torch", "sklearn", "transformers") for room in ("pattern", "score", "budget", "penalty", "select")},
     "linear": ("torch", "transformers"),

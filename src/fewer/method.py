@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-__all__ = ["FewerError", "Method", "Paper", "catalogue", "citations", "find", "method", "nearest"]
+__all__ = ["FewerError", "Method", "Paper", "catalogue", "citations", "find", "load_extensions", "method", "nearest"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Status = Literal["exact", "variant", "ours"]
@@ -111,6 +111,7 @@ class Method:
 
 _entries: dict[tuple[str, str], Method] = {}
 _loaded = False
+_extensions: tuple[Method, ...] | None = None
 
 
 def method(
@@ -172,6 +173,8 @@ def find(kind: str, name: str) -> Method:
     if (kind, name) not in _entries and room in ROOMS:
         _import(room)
     if (kind, name) not in _entries:
+        load_extensions()
+    if (kind, name) not in _entries and room not in ROOMS:
         _load()
     if (kind, name) not in _entries:
         names = [n for k, n in _entries if k == kind]
@@ -194,18 +197,32 @@ def citations(methods: Iterable[Method]) -> list[str]:
     return list(dict.fromkeys(str(paper) for m in methods for paper in m.papers))
 
 
+def load_extensions() -> tuple[Method, ...]:
+    """Import what other packages registered through the entry-point group, once; returns their methods."""
+    global _extensions
+    if _extensions is None:
+        from importlib.metadata import entry_points
+
+        before = set(_entries)
+        for entry in entry_points(group=ENTRY_POINTS):
+            entry.load()
+        _extensions = tuple(m for key, m in _entries.items() if key not in before and not _is_ours(m))
+    return _extensions
+
+
+def _is_ours(entry: Method) -> bool:
+    return entry.target.__module__.split(".")[0] == "fewer"
+
+
 def _load() -> None:
-    """Import the rooms, then what other packages registered through the entry-point group, once."""
+    """Import the rooms, then what other packages registered, once."""
     global _loaded
     if _loaded:
         return
     _loaded = True
     for room in ROOMS:
         _import(room)
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINTS):
-        entry.load()
+    load_extensions()
 
 
 def _import(room: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,7 @@ from fewer.types import EVIDENCE
 if TYPE_CHECKING:
     from fewer.pattern import Pattern
 
-__all__ = ["Excluded", "Plan", "PlanRow", "allocate", "evidence_of", "make_plan"]
+__all__ = ["Excluded", "Plan", "PlanRow", "allocate", "evidence_of", "make_plan", "unit_shapes"]
 
 #: What a budget may ask for that a plan already knows.
 _KNOWN_BEFORE = frozenset({"shapes", "blocks", "keep"})
@@ -40,6 +41,8 @@ class _Entry(Protocol):
     def default(self) -> bool: ...
     @property
     def bytes(self) -> int: ...
+    @property
+    def dimensions(self) -> tuple[int, ...]: ...
 
 
 class _Outline(Protocol):
@@ -60,6 +63,7 @@ class PlanRow:
     units: int
     bytes: int
     evidence_bytes: int
+    dimensions: tuple[int, ...]
 
     @property
     def total(self) -> int:
@@ -126,7 +130,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        rows = [asdict(row) | {"shape": list(row.shape), "kept": row.kept, "total": row.total} for row in self.rows]
+        rows = [_plain_row(row) for row in self.rows]
         return {
             "recipe": self.recipe.to_dict(),
             "layers": rows,
@@ -171,17 +175,24 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     grids = {entry.name: pattern.grid(entry.shape) for entry in chosen}
     blocks = {entry.name: entry.block for entry in chosen}
     known = not set(find("budget", recipe.budget).needs) - _KNOWN_BEFORE
-    counts = allocate(recipe, pattern, grids, blocks, {}) if known and chosen else {}
+    shapes = unit_shapes(pattern, chosen)
+    counts = allocate(recipe, pattern, shapes, blocks, {}) if known and chosen else {}
     rows = tuple(_row(entry, grids[entry.name], counts.get(entry.name), measured) for entry in chosen)
     papers = citations(recipe.methods())
     own = [recipe.paper] if recipe.paper and not any(recipe.paper in line for line in papers) else []
     return Plan(recipe, rows, excluded, measured, (*own, *papers))
 
 
+def unit_shapes(pattern: Pattern, rows: Iterable[_Entry | PlanRow]) -> dict[str, tuple[int, ...]]:
+    """Shape of the grid of units of every layer; where units are single weights, kernel dimensions come last."""
+    single = pattern.unit == "weight"
+    return {row.name: row.dimensions if single else pattern.grid(row.shape) for row in rows}
+
+
 def allocate(
     recipe: Recipe,
     pattern: Pattern,
-    grids: Mapping[str, tuple[int, int]],
+    shapes: Mapping[str, tuple[int, ...]],
     blocks: Mapping[str, int | None],
     given: Mapping[str, Any],
     keep: float | None = None,
@@ -191,7 +202,7 @@ def allocate(
     Args:
         recipe: resolved.
         pattern: its pattern.
-        grids: shape of the grid of units of every layer.
+        shapes: of the grid of units of every layer, as `unit_shapes` gives them.
         blocks: block index of every layer.
         given: what else the budget may ask for, by name (scores, weights).
         keep: the share over all layers at this round; by default the recipe's own.
@@ -199,7 +210,7 @@ def allocate(
     Returns:
         Whole numbers that add up to what was asked for.
     """
-    sizes = {name: rows * columns for name, (rows, columns) in grids.items()}
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     if pattern.keep is not None:
         return {name: round(size * pattern.keep) for name, size in sizes.items()}
     if recipe.varied:
@@ -208,7 +219,7 @@ def allocate(
         return {name: _share(recipe.keep_for(name, depth[name]), scale, size) for name, size in sizes.items()}
     budget = find("budget", recipe.budget)
     share = recipe.mean_keep() if keep is None else keep
-    supply = {"shapes": dict(grids), "blocks": dict(blocks), "keep": share, **given}
+    supply = {"shapes": dict(shapes), "blocks": dict(blocks), "keep": share, **given}
     if "weights" in budget.needs and pattern.unit != "weight":
         raise FewerError(
             f"budget '{budget.name}' counts single weights; pattern '{pattern}' keeps or drops more at once"
@@ -292,6 +303,7 @@ def _row(entry: _Entry, grid: tuple[int, int], kept: int | None, evidence: Seque
         units=units,
         bytes=entry.bytes,
         evidence_bytes=sum(_evidence_bytes(name, entry.shape) for name in evidence),
+        dimensions=tuple(int(n) for n in entry.dimensions),
     )
 
 
@@ -330,6 +342,11 @@ def _table(plan: Plan) -> str:
     wanted = ", ".join(plan.evidence) or "none"
     lines.append(f"evidence: {wanted} (at most {_size(plan.evidence_bytes)} at once)   plan {plan.hash}")
     return "\n".join(lines)
+
+
+def _plain_row(row: PlanRow) -> dict[str, Any]:
+    lists = {"shape": list(row.shape), "dimensions": list(row.dimensions)}
+    return asdict(row) | lists | {"kept": row.kept, "total": row.total}
 
 
 def _keep_text(recipe: Recipe) -> str:

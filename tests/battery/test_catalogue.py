@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import fewer
+from fewer.listing import listing
 from fewer.method import ROOMS, FewerError, catalogue, find, method
 from fewer.types import EVIDENCE
 
@@ -48,6 +49,13 @@ def evidence(needs, seed=0, shape=(ROWS, COLUMNS)):
         drawn = rng.standard_normal([size[side] for side in sides if side])
         known[name] = drawn**2 if name.endswith("_sq") else drawn
     return [known[name] for name in needs]
+
+
+def test_the_listing_read_from_the_source_is_the_catalogue():
+    facts = ("kind", "name", "family", "status", "formula", "summary")
+    listed, entered = ([[getattr(x, fact) for fact in facts] for x in found] for found in (listing(), ENTRIES))
+    assert listed == entered
+    assert all(entry.method() is found for entry, found in zip(listing(), ENTRIES, strict=True))
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=label)

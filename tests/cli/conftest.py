@@ -30,18 +30,13 @@ def fewer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 
 @pytest.fixture
 def refused(fewer: Callable[..., Ended]) -> Callable[..., str]:
-    """For wrong input: exit code 2, nothing on standard output, and one line that says what; it is returned.
-
-    Where a run had begun, lines of progress stand before it.
-    """
+    """For wrong input: exit code 2, nothing on standard output, and one line that says what; it is returned."""
 
     def run(*arguments: object) -> str:
         ended = fewer(*arguments)
         assert (ended.code, ended.out) == (2, "")
-        *before, last, end = ended.err.split("\n")
-        assert last.startswith("fewer: ") and end == ""
-        assert all(line.startswith(("prune: ", "  ")) for line in before)
-        return last.removeprefix("fewer: ")
+        assert ended.err.startswith("fewer: ") and ended.err.endswith("\n") and ended.err.count("\n") == 1
+        return ended.err.removeprefix("fewer: ").rstrip("\n")
 
     return run
 

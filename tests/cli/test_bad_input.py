@@ -180,7 +180,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(refused, check
 
 
 def test_no_traceback_reaches_the_user_in_a_real_process(tmp_path):
-    program = (sys.executable, "-c", "from fewer.cli import main; main()")
+    program = (sys.executable, "-m", "fewer")
     done = subprocess.run([*program, "prune", "/nowhere", "--out", tmp_path / "o"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("fewer: ") and done.stderr.count("\n") == 1

@@ -129,6 +129,30 @@ def test_without_a_terminal_there_is_a_line_for_what_is_worth_one(capsys):
     ]
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_fault_before_any_work_is_done_stands_alone(capsys, as_json):
+    with pytest.raises(FewerError), progress(as_json=as_json) as show:
+        show(EVENTS[0])
+        show(EVENTS[1])
+        show(EVENTS[2])
+        raise FewerError("NaN in batch 3")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_was_announced_is_shown_in_the_end_even_if_nothing_came_of_it(capsys):
+    with progress(as_json=False) as show:
+        show(StageStarted("random selections"))
+    assert capsys.readouterr().err == "  random selections\n"
+
+
+@pytest.mark.parametrize("arguments", [("prune", "demo", "--out", "x", "--keep", "2"), ("plan",), ("prnue",)])
+def test_with_json_a_fault_is_a_line_of_json(fewer, arguments):
+    ended = fewer(*arguments, "--json")
+    fault = json.loads(ended.err)
+    assert (ended.code, ended.out, fault["event"], fault["exit_code"]) == (2, "", "error", 2)
+    assert fault["message"] and ended.err.count("\n") == 1
+
+
 def test_with_json_every_event_is_a_line_of_strict_json(capsys):
     with progress(as_json=True) as show:
         for event in EVENTS:
@@ -160,7 +184,7 @@ def test_ctrl_c_in_a_real_process_is_130_and_one_line():
     code = (
         "import os, signal, fewer.cli.methods as m, fewer.cli.group as g\n"
         "def stop():\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(5)\n"
-        "m.catalogue = stop\nraise SystemExit(g.call(['methods']))"
+        "m.listing = stop\nraise SystemExit(g.call(['methods']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "fewer: interrupted; nothing was written\n")

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from fewer.cli.group import COMMANDS
+
 HEAVY = ("numpy", "torch", "transformers", "sklearn", "scipy", "safetensors", "tokenizers", "array_api_compat")
 
 
@@ -25,13 +27,21 @@ def loaded(program):
         "from fewer.cli.group import call; assert call(['--help']) == 0",
         *(
             f"from fewer.cli.group import call; assert call(['{name}', '--help']) == 0"
-            for name in ("demo", "plan", "prune", "eval", "compare", "sweep", "materialise", "run", "methods")
+            for name in COMMANDS
         ),
         "from fewer.cli.group import call; assert call(['prnue']) == 2",
+        "from fewer.cli.group import call; assert call(['methods']) == 0",
     ],
 )
 def test_nothing_heavy_is_loaded(program):
     assert loaded(program) == []
+
+
+@pytest.mark.parametrize("arguments", [["methods", "wanda"], ["prune", "demo", "--score", "wnada", "--out", "x"]])
+def test_no_framework_is_loaded_to_show_a_card_or_to_refuse_a_name(arguments):
+    assert {"torch", "transformers", "sklearn"}.isdisjoint(
+        loaded(f"from fewer.cli.group import call; call({arguments})")
+    )
 
 
 def processor_time(*command):

@@ -8,7 +8,7 @@ import torch
 
 import fewer
 from fewer import adapt
-from fewer.method import FewerError
+from fewer.method import FewerError, find
 from fewer.plan import evidence_of, make_plan
 from fewer.recipe import Recipe, Where
 
@@ -20,6 +20,10 @@ class Row:
     block: int | None = None
     kind: str = "linear"
     default: bool = True
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        return self.shape
 
     @property
     def bytes(self) -> int:
@@ -89,6 +93,17 @@ def test_budgets_that_need_scores_are_decided_at_run_time():
     plan = make_plan(outline(), Recipe(budget="owl", keep=0.5))
     assert all(row.kept is None for row in plan.rows) and plan.kept == 288
     assert "decided at run time" in str(plan) and "run time" in str(plan).splitlines()[2]
+
+
+def test_erk_counts_the_kernel_of_a_convolution():
+    net = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3), torch.nn.Conv2d(8, 16, 1), torch.nn.Conv2d(16, 16, 3))
+    found = [
+        {row.name: row.kept for row in make_plan(adapt.outline(net), Recipe(score="magnitude", budget=name)).rows}
+        for name in ("erk", "er", "uniform")
+    ]
+    shapes = {"0": (8, 4, 3, 3), "1": (16, 8, 1, 1)}
+    assert found == [find("budget", name).target(shapes, 0.5) for name in ("erk", "er", "uniform")]
+    assert found[0] != found[1]
 
 
 def test_erk_is_decided_now():

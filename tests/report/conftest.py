@@ -71,6 +71,7 @@ def candidate(method: str, keep: float, pattern: str = "unstructured") -> Candid
         parameters=5_200_000,
         nonzero=5_200_000 - sum(row.total for row in rows) + kept,
         bytes=10_400_000,
+        packed_bytes=10_400_000 - round(8_000_000 * (1 - keep)),
         seconds={"random": 0.4, "magnitude": 0.5, "wanda": 3.1, "obs sweep": 9.7}[method],
         recipe={"score": method, "keep": keep, "pattern": pattern, "update": "zero", "data": {"samples": 128}},
         histograms=(bell(-1.6, -1.7, soft, "weights, log10 |w|"), bell(-2.4, -2.5, 0.0, "scores, log10")),
@@ -79,8 +80,9 @@ def candidate(method: str, keep: float, pattern: str = "unstructured") -> Candid
 
 
 def comparison(keeps: tuple[float, ...] = (0.5,), patterns: tuple[str, ...] = ("2:4",)) -> Comparison:
+    size = 10_400_000
     dense = Candidate(
-        "dense", "dense", 1.0, "unstructured", False, quality(None), (), 5_200_000, 5_200_000, 10_400_000, 0.0
+        "dense", "dense", 1.0, "unstructured", False, quality(None), (), size // 2, size // 2, size, size, 0.0
     )
     found = [candidate(m, k) for k in keeps for m in METHODS]
     found += [candidate(m, 0.5, p) for p in patterns for m in METHODS]

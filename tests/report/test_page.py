@@ -148,7 +148,7 @@ def test_a_model_without_a_language_is_measured_by_its_outputs(two_settings):
     text = " ".join(words)
     assert " outputs on " in text and "contiguous parts" not in text and "natural logarithm" not in text
     head = to_text(changed).splitlines()[0].split("  ")
-    assert [name.strip() for name in head if name] == ["model", "sparsity", "out error", "vs random", "stored", "time"]
+    assert [name.strip() for name in head if name] == ["model", "sparsity", "out error", "vs random", "packed", "time"]
     assert "its outputs differ by 0.100 of their norm, 9.0 times closer than random." in to_text(changed)
 
 

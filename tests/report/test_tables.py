@@ -7,14 +7,14 @@ import math
 from fewer.report import to_json, to_text
 
 TABLE = """\
-model      sparsity  ppl@256  KL nats   top-1  worst ppl  vs random   stored    time
+model      sparsity  ppl@256  KL nats   top-1  worst ppl  vs random   packed    time
 ────────────────────────────────────────────────────────────────────────────────────
 dense         0.0 %     7.39        –       –       8.58          –  10.4 MB  0.00 s
 ── 50 % sparse ─────────────────────────────────────────────────────────────────────
-obs sweep    50.0 %     7.96   0.0830  80.6 %       9.25        51×  10.4 MB   9.7 s
-wanda        50.0 %     8.93    0.210  70.9 %      10.37        20×  10.4 MB   3.1 s
-magnitude    50.0 %    12.91    0.620  55.4 %      15.00       6.8×  10.4 MB  0.50 s
-random       50.0 %    323.8     4.20  21.5 %      376.2          –  10.4 MB  0.40 s
+obs sweep    50.0 %     7.96   0.0830  80.6 %       9.25        51×  6.40 MB   9.7 s
+wanda        50.0 %     8.93    0.210  70.9 %      10.37        20×  6.40 MB   3.1 s
+magnitude    50.0 %    12.91    0.620  55.4 %      15.00       6.8×  6.40 MB  0.50 s
+random       50.0 %    323.8     4.20  21.5 %      376.2          –  6.40 MB  0.40 s
 """
 
 

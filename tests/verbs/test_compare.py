@@ -60,7 +60,9 @@ def test_counts_and_bytes(dense, raced):
     parameters = sum(p.numel() for p in dense.parameters())
     assert candidate.parameters == parameters == raced.dense.nonzero
     assert candidate.nonzero == parameters - sum(row.total - row.kept for row in candidate.layers)
-    assert candidate.bytes == 4 * parameters
+    assert candidate.bytes == 4 * parameters == raced.dense.packed_bytes
+    bits = sum(row.total // 8 for row in candidate.layers)
+    assert candidate.packed_bytes == 4 * candidate.nonzero + bits
 
 
 def test_provenance_names_versions_hashes_and_papers(dense, raced):

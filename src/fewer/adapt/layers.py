@@ -48,6 +48,14 @@ class Layer:
         return f"Layer({self.name!r}, {self.kind}, shape={self.shape}, block={self.block})"
 
     @property
+    def dimensions(self) -> tuple[int, ...]:
+        """The shape (out, in), for a convolution with its kernel: (out, in, height, width)."""
+        if self.kind != "conv2d":
+            return self.shape
+        kernel = tuple(int(n) for n in self.tensor().shape[2:])
+        return (self.shape[0], self.shape[1] // (kernel[0] * kernel[1]), *kernel)
+
+    @property
     def bytes(self) -> int:
         """Bytes that the dense weight takes."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize

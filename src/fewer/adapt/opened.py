@@ -85,6 +85,7 @@ class LayerOutline:
     kind: str
     dtype: torch.dtype
     default: bool
+    dimensions: tuple[int, ...]
 
     @property
     def bytes(self) -> int:
@@ -118,7 +119,8 @@ class Outline:
         """From layers already found; `dtypes` are those of the files, by layer name, where they differ."""
         dtypes = dtypes or {}
         rows = tuple(
-            LayerOutline(x.name, x.shape, x.block, x.kind, dtypes.get(x.name, x.dtype), x.default) for x in layers
+            LayerOutline(x.name, x.shape, x.block, x.kind, dtypes.get(x.name, x.dtype), x.default, x.dimensions)
+            for x in layers
         )
         return cls(kind, path, rows, tuple(block.name for block in blocks))
 

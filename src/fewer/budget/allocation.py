@@ -93,7 +93,7 @@ def er(shapes: Shapes, keep: float, /) -> dict[str, int]:
     papers=[Paper("Rigging the Lottery: Making All Tickets Winners", 2020, "1911.11134")],
     formula="density ~ sum(dimensions) / prod(dimensions), kernel sizes among them",
     unit="layer",
-    note="a layer seen as a matrix (out, in) has no kernel dimensions: there it equals er",
+    note="a linear layer has no kernel dimensions: there it equals er; the kernel counts where single weights are kept",
 )
 def erk(shapes: Shapes, keep: float, /) -> dict[str, int]:
     """Erdos-Renyi kernel: as `er`, with the kernel sizes of a convolution among the dimensions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -85,32 +86,35 @@ def resume_with(line: str) -> None:
 
 
 def call(arguments: Sequence[str]) -> int:
-    """Run the program and return its exit code; every expected fault is one line on standard error."""
+    """Run the program and return its exit code; every expected fault is one line on standard error.
+
+    With --json that line is an object whose `event` is `error`, as progress is.
+    """
     ctx: click.Context | None = None
+    tell = _tell_json if "--json" in arguments else _tell
     try:
         with program.make_context("fewer", list(arguments)) as ctx:
             program.invoke(ctx)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except FewerError as error:
-        return _wrong(str(error))
+        return tell(str(error), WRONG)
     except click.UsageError as error:
-        return _wrong(_usage(error))
+        return tell(_usage(error), WRONG)
     except click.ClickException as error:
-        return _wrong(error.format_message())
+        return tell(error.format_message(), WRONG)
     except (KeyboardInterrupt, click.Abort):
         line = "nothing was written" if ctx is None else ctx.meta.get("fewer.resume", "nothing was written")
-        click.echo(f"fewer: interrupted; {line}", err=True)
-        return INTERRUPTED
+        return tell(f"interrupted; {line}", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has gone; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except ModuleNotFoundError as error:
-        return _missing(error)
+        return tell(_missing(error), WRONG)
     except OSError as error:
         where = f"'{error.filename}': " if error.filename else ""
-        return _wrong(f"{where}{error.strerror or error}")
+        return tell(f"{where}{error.strerror or error}", WRONG)
     return OK
 
 
@@ -119,9 +123,15 @@ def main() -> NoReturn:
     sys.exit(call(sys.argv[1:]))
 
 
-def _wrong(message: str) -> int:
+def _tell(message: str, code: int) -> int:
     click.echo(f"fewer: {' '.join(message.split())}", err=True)
-    return WRONG
+    return code
+
+
+def _tell_json(message: str, code: int) -> int:
+    fault = {"event": "error", "message": " ".join(message.split()), "exit_code": code}
+    click.echo(json.dumps(fault, ensure_ascii=False), err=True)
+    return code
 
 
 def _usage(error: click.UsageError) -> str:
@@ -135,8 +145,8 @@ def _usage(error: click.UsageError) -> str:
     return f"{message}; `{path} --help` lists what there is"
 
 
-def _missing(error: ModuleNotFoundError) -> int:
+def _missing(error: ModuleNotFoundError) -> str:
     package = (error.name or "").split(".")[0]
     if package not in _EXTRAS:
         raise error
-    return _wrong(f"this command needs {package}, which is not installed: pip install 'fewer[{_EXTRAS[package]}]'")
+    return f"this command needs {package}, which is not installed: pip install 'fewer[{_EXTRAS[package]}]'"

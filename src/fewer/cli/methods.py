@@ -10,7 +10,8 @@ import click
 
 from fewer.cli.options import as_json
 from fewer.cli.show import result
-from fewer.method import FewerError, Method, catalogue, nearest
+from fewer.listing import Listed, listing
+from fewer.method import FewerError, Method, nearest
 
 __all__ = ["card", "command", "record"]
 
@@ -22,18 +23,20 @@ __all__ = ["card", "command", "record"]
 @as_json
 def command(name: str | None, kind: str | None, family: str | None, as_json: bool) -> None:
     """List the methods, or show the card of one: formula, evidence, knobs, papers."""
-    everything = catalogue()
-    found = _narrow(_narrow(everything, "kind", kind), "family", family)
+    found = _narrow(_narrow(listing(), "kind", kind), "family", family)
     if name is not None:
-        known = sorted({m.name for m in found})
-        found = [m for m in found if m.name == name]
+        known = sorted({entry.name for entry in found})
+        found = [entry for entry in found if entry.name == name]
         if not found:
             raise FewerError(f"unknown method '{name}'{nearest(name, known)}; `fewer methods` lists them all")
-    records = [record(m) for m in found]
-    result(records, lambda: "\n\n".join(map(card, found)) if name else table(found), as_json=as_json)
+    if name is None and not as_json:
+        click.echo(table(found))
+        return
+    methods = [entry.method() for entry in found]
+    result([record(m) for m in methods], lambda: "\n\n".join(map(card, methods)), as_json=as_json)
 
 
-def _narrow(methods: Sequence[Method], attribute: str, wanted: str | None) -> list[Method]:
+def _narrow(methods: Sequence[Listed], attribute: str, wanted: str | None) -> list[Listed]:
     known = sorted({str(getattr(m, attribute)) for m in methods})
     if wanted is not None and wanted not in known:
         raise FewerError(f"unknown {attribute} '{wanted}'{nearest(wanted, known)}; known: {', '.join(known)}")
@@ -58,7 +61,7 @@ def record(method: Method) -> dict[str, Any]:
     }
 
 
-def table(methods: Sequence[Method]) -> str:
+def table(methods: Sequence[Listed]) -> str:
     """Name, formula or summary, and status, by kind."""
     lines: list[str] = []
     width = max((len(m.name) for m in methods), default=0)

@@ -25,14 +25,17 @@ __all__ = ["check_page", "plain_line", "progress", "result"]
 
 @contextmanager
 def progress(*, as_json: bool) -> Iterator[Progress]:
-    """A callback for events; everything goes to standard error, so that standard output is the result alone."""
-    if as_json:
-        yield _json_line
-    elif sys.stderr.isatty():
+    """A callback for events; everything goes to standard error, so that standard output is the result alone.
+
+    Lines that only announce work wait until some of it is done, so that input refused at the start is one line.
+    """
+    if sys.stderr.isatty() and not as_json:
         with _live() as callback:
             yield callback
     else:
-        yield _plain
+        held = _Held(_json_line if as_json else _plain)
+        yield held
+        held.release()
 
 
 def check_page(path: str | None) -> None:
@@ -87,6 +90,31 @@ def plain_line(event: Event) -> str:
         case events.RunDone():
             return f"{event.verb}: {event.summary} in {seconds(event.seconds)}"
     return ""
+
+
+class _Held:
+    """Keeps back what is only announced until a part of it is done, then passes every event on at once."""
+
+    def __init__(self, write: Progress) -> None:
+        self._write = write
+        self._waiting: list[Event] | None = []
+
+    def __call__(self, event: Event) -> None:
+        from fewer.events import EvidenceProgress, RunStarted, StageStarted
+
+        if self._waiting is None:
+            self._write(event)
+            return
+        self._waiting.append(event)
+        begun = isinstance(event, EvidenceProgress) and event.done < event.total
+        if not begun and not isinstance(event, RunStarted | StageStarted):
+            self.release()
+
+    def release(self) -> None:
+        """Pass on what has waited, and wait no more."""
+        waiting, self._waiting = self._waiting or [], None
+        for event in waiting:
+            self._write(event)
 
 
 def _plain(event: Event) -> None:

@@ -39,7 +39,7 @@ def columns(comparison: Comparison) -> tuple[Column, ...]:
     return (
         Column("sparsity", "sparsity", lambda c: c.sparsity, numbers.percent, False),
         *(column for column in quality if any(_known(column.get(c)) for c in everybody)),
-        Column("stored", "stored", lambda c: c.bytes, lambda v: numbers.size(int(v or 0)), False),
+        Column("packed", "packed size", lambda c: c.packed_bytes, lambda v: numbers.size(int(v or 0)), False),
         Column("time", "time", lambda c: c.seconds, lambda v: numbers.seconds(v or 0.0), False),
     )
 

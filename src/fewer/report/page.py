@@ -113,9 +113,8 @@ def _facts(comparison: Comparison) -> list[Markup]:
             beside = f"nats per token (KL); random is {factor(closer)} as far" if closer else "nats per token (KL)"
             rows.append(("Its distance from dense", nats(best.quality.kl), beside))
             rows.append(("Same first choice", percent(best.quality.top1_agreement), "of tokens"))
-        rows.append(
-            ("Parameters left", percent(best.nonzero / max(1, best.parameters)), f"stored as {size(best.bytes)}")
-        )
+        kept = percent(best.nonzero / max(1, best.parameters))
+        rows.append(("Parameters left", kept, f"{size(best.packed_bytes)} packed, {size(best.bytes)} with the zeros"))
     return [
         tag("div", None, tag("dt", None, name), tag("dd", None, value, tag("small", None, note)))
         for name, value, note in rows

@@ -92,7 +92,7 @@ def _measured_on(dense: Candidate) -> str:
         f"Measured on {quality.tokens:,} tokens of {quality.data} in windows of {quality.context}. KL is "
         f"KL(dense ‖ pruned), natural logarithm. The worst slice is the worst of {len(quality.slices)} contiguous "
         "parts of the text. Closer than random: the KL of the random selection with the same count in every layer, "
-        "over this one's."
+        "over this one's. Packed: one bit for every place and the kept values, where that is less than all values."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewer.events import BlockDone, EvidenceProgress, LayerDone, Progress, StageStarted, emit
 from fewer.method import FewerError, find
-from fewer.plan import Plan, allocate
+from fewer.plan import Plan, allocate, unit_shapes
 from fewer.recipe import Recipe
 from fewer.verbs._solve import Job, Solved, working
 from fewer.verbs.masks import Masks
@@ -66,7 +66,7 @@ class Engine:
     def allot(self, layers: Iterable[Layer], evidence: Mapping[str, Mapping[str, Tensor]], keep: float | None) -> None:
         """Decide how many units every layer keeps at this round, from scores where the budget wants them."""
         rows = {row.name: row for row in self.plan.rows}
-        grids = {name: self.job.pattern.grid(row.shape) for name, row in rows.items()}
+        shapes = unit_shapes(self.job.pattern, self.plan.rows)
         blocks = {name: row.block for name, row in rows.items()}
         given: dict[str, Any] = {}
         needs = set() if self._fixed_counts else set(find("budget", self.recipe.budget).needs)
@@ -74,7 +74,7 @@ class Engine:
             given["weights"] = {layer.name: working(layer.name, layer.read()) for layer in layers}
         if "scores" in needs:
             given["scores"] = {layer.name: self._unit_scores(layer, evidence.get(layer.name, {})) for layer in layers}
-        self.counts = allocate(self.recipe, self.job.pattern, grids, blocks, given, keep)
+        self.counts = allocate(self.recipe, self.job.pattern, shapes, blocks, given, keep)
 
     @property
     def _fixed_counts(self) -> bool:

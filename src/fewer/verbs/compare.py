@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fewer.events import Progress, StageStarted, emit
 from fewer.method import FewerError
 from fewer.recipe import Recipe
-from fewer.verbs.result import Candidate, Comparison, Provenance, Quality
+from fewer.verbs.result import Candidate, Comparison, LayerResult, Provenance, Quality
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
@@ -213,7 +213,7 @@ def _candidate(name: str, item: Pruned, quality: Quality, *, random: bool) -> Ca
         random=random,
         quality=quality,
         layers=item.layers,
-        **_sizes(item.opened),
+        **_sizes(item.opened, item.layers),
         seconds=item.seconds,
         recipe=recipe.to_dict(),
         histograms=item.histograms,
@@ -230,16 +230,20 @@ def _dense(opened: Opened, quality: Quality) -> Candidate:
         random=False,
         quality=dataclasses.replace(quality, kl=None, top1_agreement=None),
         layers=(),
-        **_sizes(opened),
+        **_sizes(opened, ()),
         seconds=0.0,
     )
 
 
-def _sizes(opened: Opened) -> dict[str, Any]:
+def _sizes(opened: Opened, layers: Sequence[LayerResult]) -> dict[str, Any]:
     """Parameters, non-zero parameters and bytes of a model; a shared parameter counts once."""
     parameters = list(opened.module.parameters())
+    width = {layer.name: layer.dtype.itemsize for layer in opened.candidates}
+    saved = sum(max(0, width[row.name] * (row.total - row.kept) - -(-row.total // 8)) for row in layers)
+    total = sum(p.numel() * p.element_size() for p in parameters)
     return {
         "parameters": sum(p.numel() for p in parameters),
         "nonzero": sum(int((p != 0).sum()) for p in parameters),
-        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+        "bytes": total,
+        "packed_bytes": total - saved,
     }

@@ -148,6 +148,7 @@ def run(
     Returns:
         The pruned model.
     """
+    recipe.resolve()  # A wrong name is told at once, before torch is loaded.
     from fewer.adapt.output import check_target
     from fewer.verbs import _streamed
     from fewer.verbs._inputs import opened_of
@@ -174,10 +175,11 @@ def plan_for(model: Any, recipe: Recipe | None = None) -> Plan:
     Returns:
         The plan; print it.
     """
+    made = (recipe or Recipe()).resolve()
     from fewer import adapt
 
     source = adapt.outline(model) if isinstance(model, str | Path) else _opened(model)
-    return make_plan(source, recipe or Recipe())
+    return make_plan(source, made)
 
 
 def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:

@@ -60,7 +60,11 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One model in a comparison. `group` joins the points of one method over several sparsities into one curve."""
+    """One model in a comparison. `group` joins the points of one method over several sparsities into one curve.
+
+    `bytes` is what the checkpoint takes, zeros included; `packed_bytes` what it takes with one bit for every place and
+    the kept values alone (as `fewer.runtime` stores it), in every pruned layer where that is less.
+    """
 
     label: str
     group: str
@@ -72,6 +76,7 @@ class Candidate:
     parameters: int
     nonzero: int
     bytes: int
+    packed_bytes: int
     seconds: float
     recipe: Mapping[str, Any] = field(default_factory=dict)
     histograms: tuple[Histogram, ...] = ()
