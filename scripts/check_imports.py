@@ -32,7 +32,8 @@ FREE = frozenset({"", "demo"})
 #: Packages that a room may not import at all.
 FORBIDDEN = {
     **{
-        room: ("torch", "numpy", "sklearn", "transformers", "scipy") for room in ("method", "types", "events", "recipe", "listing")
+        room: ("torch", "numpy", "sklearn", "transformers", "scipy")
+        for room in ("method", "types", "events", "recipe", "listing")
     },
     **{room: ("torch", "sklearn", "transformers") for room in ("pattern", "score", "budget", "penalty", "select")},
     "linear": ("torch", "transformers"),

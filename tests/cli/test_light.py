@@ -25,10 +25,7 @@ def loaded(program):
     [
         "import fewer; dir(fewer)",
         "from fewer.cli.group import call; assert call(['--help']) == 0",
-        *(
-            f"from fewer.cli.group import call; assert call(['{name}', '--help']) == 0"
-            for name in COMMANDS
-        ),
+        *(f"from fewer.cli.group import call; assert call(['{name}', '--help']) == 0" for name in COMMANDS),
         "from fewer.cli.group import call; assert call(['prnue']) == 2",
         "from fewer.cli.group import call; assert call(['methods']) == 0",
     ],

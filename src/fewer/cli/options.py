@@ -29,7 +29,9 @@ FIELDS = tuple(
 DATA_FIELDS = {"text": "data", "samples": "samples", "length": "length", "seed": "data_seed"}
 
 model = click.argument("model", metavar="MODEL")
-as_json = click.option("--json", "as_json", is_flag=True, help="Result as JSON; progress and faults as JSON lines on stderr.")
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Result as JSON; progress and faults as JSON lines on stderr."
+)
 
 
 def recipe_options(command: F) -> F:
