@@ -6,7 +6,7 @@ from array_api_compat import array_namespace, is_numpy_array, is_torch_array
 
 from fewer.types import Array, Mask
 
-__all__ = ["inverse_diagonal", "kth_largest", "lowest_in_rows"]
+__all__ = ["first_in_rows", "in_order", "inverse_diagonal", "kth_largest", "lowest_in_rows"]
 
 
 def kth_largest(scores: Array, count: int) -> Array:
@@ -25,6 +25,31 @@ def kth_largest(scores: Array, count: int) -> Array:
         wide = scores.float() if scores.dtype.itemsize < 4 else scores
         return scores.new_tensor(kth_largest(wide.numpy(), count))
     return array_namespace(scores).sort(scores, axis=-1)[..., size - count]
+
+
+def first_in_rows(marked: Mask, count: Array) -> Mask:
+    """The first `count` (rows, 1) of the marks in every row (rows, columns), by the places of the marks where few."""
+    if not (is_numpy_array(marked) or (is_torch_array(marked) and marked.device.type == "cpu")):
+        xp = array_namespace(marked)
+        return marked & (xp.cumulative_sum(xp.astype(marked, xp.int64), axis=-1) <= count)
+    import numpy as np
+
+    rows, columns = marked.shape
+    places = np.flatnonzero(np.asarray(marked))
+    row = places // columns
+    rank = np.arange(places.size) - np.searchsorted(row, np.arange(rows))[row]
+    found = np.zeros(rows * columns, dtype=bool)
+    found[places[rank < np.asarray(count)[row, 0]]] = True
+    return array_namespace(marked).asarray(found.reshape(rows, columns))
+
+
+def in_order(values: Array) -> Array:
+    """The same values with those of a row side by side in memory, where the library knows of such a thing."""
+    if is_numpy_array(values):
+        import numpy as np
+
+        return np.ascontiguousarray(values)
+    return values.contiguous() if is_torch_array(values) else values
 
 
 def lowest_in_rows(scores: Array, count: int) -> Mask | None:

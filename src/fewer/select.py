@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from array_api_compat import array_namespace, device
 
-from fewer._fast import kth_largest, lowest_in_rows
+from fewer._fast import first_in_rows, in_order, kth_largest, lowest_in_rows
 from fewer.method import FewerError, nearest
 from fewer.pattern import NM, Pattern, parse
 from fewer.types import Array, Mask
@@ -74,7 +74,7 @@ class Rule:
         if self.within == "row":
             return spread_over_rows(units, self.count)
         if self.within == "column":
-            return xp.matrix_transpose(spread_over_rows(xp.matrix_transpose(units), self.count))
+            return in_order(xp.matrix_transpose(spread_over_rows(in_order(xp.matrix_transpose(units)), self.count)))
         return xp.reshape(top(xp.reshape(units, (-1,)), self.count), units.shape)
 
     def _compatible(self, scores: Array) -> Mask:
@@ -259,8 +259,9 @@ def _reaching(scores: Array, edge: Array, count: int) -> Mask:
         return reached
     above = scores > edge
     missing = count - xp.count_nonzero(above, axis=-1, keepdims=True)
-    tied = reached & ~above
-    return above | (tied & (xp.cumulative_sum(xp.astype(tied, xp.int64), axis=-1) <= missing))
+    rows = (-1, int(scores.shape[-1]))
+    tied = first_in_rows(xp.reshape(reached & ~above, rows), xp.reshape(missing, (-1, 1)))
+    return above | xp.reshape(tied, scores.shape)
 
 
 def _count(keep: float, total: int, where: str) -> tuple[int, float]:

@@ -212,6 +212,44 @@ def test_an_index_that_leaves_its_directory(copy, place):
     refuse(copy, "a shard must be a plain file name beside it")
 
 
+@pytest.mark.parametrize("name", ["shard", "config.json", "tokenizer.json", "model.safetensors.index.json"])
+def test_a_link_that_leaves_its_directory(copy, tmp_path, name):
+    file = shard(copy) if name == "shard" else copy / name
+    (tmp_path / "secret").write_bytes(file.read_bytes() if file.exists() else b"{}")
+    file.unlink(missing_ok=True)
+    file.symlink_to("../secret")
+    refuse(copy, f"{file.name}' is a link to '.*secret', outside its directory")
+
+
+def hub_cache(copy, root):
+    """The layout of the hub's cache: a revision holds links into the blobs beside it."""
+    revision = root / "models--org--name" / "snapshots" / "0123abc"
+    (root / "models--org--name" / "blobs").mkdir(parents=True)
+    revision.mkdir(parents=True)
+    for place, file in enumerate(copy.iterdir()):
+        file.rename(root / "models--org--name" / "blobs" / f"{place}")
+        (revision / file.name).symlink_to(f"../../blobs/{place}")
+    return revision
+
+
+def test_a_revision_in_the_cache_of_the_hub_opens(saved, copy, tmp_path):
+    revision = hub_cache(copy, tmp_path)
+    assert adapt.open(revision).hash() == adapt.open(saved).hash()
+    assert adapt.outline(revision).layers == adapt.outline(saved).layers
+    config = revision / "config.json"
+    (tmp_path / "elsewhere").write_bytes(config.read_bytes())
+    config.unlink()
+    config.symlink_to("../../../elsewhere")
+    refuse(revision, "outside its directory")
+
+
+def test_links_inside_the_directory_are_followed(copy):
+    file = shard(copy)
+    file.rename(copy / "part.data")
+    file.symlink_to("part.data")
+    assert adapt.outline(copy).layers
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"weight_map": 3}', '{"weight_map": {}}', "\xff"])
 def test_a_broken_index(copy, content):
     (copy / "model.safetensors.index.json").write_text(content, "latin-1")
@@ -282,6 +320,22 @@ def test_a_directory_without_weights(copy):
     ],
 )
 def test_models_that_need_more_than_transformers(copy, change, message):
+    config = copy / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    refuse(copy, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 8_000_000}, "asks for .* numbers; the shards hold"),
+        ({"vocab_size": 10**10}, "asks for .* numbers; the shards hold"),
+        ({"num_hidden_layers": 10**6}, "asks for 1000000 layers; the shards hold"),
+        ({"head_dim": -8}, "describes no LlamaForCausalLM"),
+        ({"hidden_size": "big"}, "is not a model configuration: .*'hidden_size': .*int"),
+    ],
+)
+def test_a_configuration_that_its_weights_belie_allocates_nothing(copy, change, message):
     config = copy / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
     refuse(copy, message)

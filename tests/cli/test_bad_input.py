@@ -86,6 +86,17 @@ def test_an_index_that_leaves_its_directory(untouched, checkpoint):
     assert "../../secret.safetensors" in untouched("--score", "magnitude")
 
 
+def test_an_index_that_is_damaged(untouched, checkpoint):
+    (checkpoint / "model.safetensors.index.json").write_text('{"weight_map": {')
+    assert "model.safetensors.index.json' is not valid JSON" in untouched("--score", "magnitude")
+
+
+def test_a_corrupt_shard(untouched, checkpoint):
+    shard = sorted(checkpoint.glob("*.safetensors"))[0]
+    shard.write_bytes(shard.read_bytes()[:8] + b"#" * 40 + shard.read_bytes()[48:])
+    assert f"{shard.name}' is corrupt" in untouched("--score", "magnitude")
+
+
 def test_a_pickle(untouched, checkpoint):
     for path in (*checkpoint.glob("*.safetensors"), checkpoint / "model.safetensors.index.json"):
         path.unlink()
@@ -109,6 +120,18 @@ def test_weights_that_are_not_finite(untouched, checkpoint):
             tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = float("nan")
             save_file(tensors, path, metadata={"format": "pt"})
     assert "model.layers.1.mlp.up_proj" in untouched("--score", "magnitude")
+
+
+def test_activations_that_overflow_name_the_layer_and_the_batch(untouched, checkpoint, corpus):
+    from safetensors.torch import load_file, save_file
+
+    for path in checkpoint.glob("*.safetensors"):
+        tensors = load_file(path)
+        for name in tensors:
+            tensors[name] *= 1e25 if name.endswith(("0.mlp.up_proj.weight", "0.mlp.gate_proj.weight")) else 1
+        save_file(tensors, path, metadata={"format": "pt"})
+    line = untouched("--score", "wanda", "--data", corpus, *SMALL)
+    assert line.startswith("NaN or infinity in the input of layer 'model.layers.0.mlp.down_proj' in batch 0")
 
 
 @pytest.mark.parametrize("content", ["file", "directory"])

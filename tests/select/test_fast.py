@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewer._fast import inverse_diagonal, kth_largest, lowest_in_rows
+from fewer._fast import first_in_rows, in_order, inverse_diagonal, kth_largest, lowest_in_rows
 from fewer.select import select, top_in_rows
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 40))
@@ -25,6 +25,26 @@ def test_kth_largest_is_the_same_through_every_door(shape, seed, data):
         found = kth_largest(torch.as_tensor(scores).to(dtype), count)
         assert found.dtype == dtype
         np.testing.assert_array_equal(found.float().numpy(), portable)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.integers(0, 999))
+def test_first_in_rows_is_the_same_through_every_door(shape, seed):
+    rng = np.random.default_rng(seed)
+    marked, count = rng.random(shape) < rng.random(), rng.integers(0, shape[1] + 1, (shape[0], 1))
+    expected = np.zeros(shape, dtype=bool)
+    for row, places in enumerate(map(np.flatnonzero, marked)):
+        expected[row, places[: count[row, 0]]] = True
+    for library in (np.asarray, torch.as_tensor, strict.asarray):
+        found = first_in_rows(library(marked), library(count))
+        np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_in_order_puts_rows_side_by_side_and_changes_nothing():
+    turned = np.arange(6.0).reshape(2, 3).T
+    assert in_order(turned).flags.c_contiguous and in_order(torch.as_tensor(turned)).is_contiguous()
+    for library in (np.asarray, torch.as_tensor, strict.asarray):
+        np.testing.assert_array_equal(np.asarray(in_order(library(turned))), turned)
 
 
 def test_inverse_diagonal_through_every_door():

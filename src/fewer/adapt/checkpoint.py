@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +15,27 @@ from torch import Tensor, nn
 from fewer.adapt.blocks import candidates_of, find_blocks
 from fewer.adapt.opened import Opened, Outline, kind_of, tensors_of
 from fewer.adapt.output import copy_beside, whole, write_extras
-from fewer.adapt.shards import Shards, all_finite, read_json
+from fewer.adapt.shards import Shards, all_finite, check_links, read_json
 from fewer.method import FewerError
 
-__all__ = ["model_class", "model_path", "open_directory", "quiet", "read", "read_config", "read_outline", "save"]
+__all__ = [
+    "blank",
+    "model_class",
+    "model_path",
+    "open_directory",
+    "quiet",
+    "read",
+    "read_config",
+    "read_outline",
+    "save",
+]
 
 
 def model_path(source: str | Path) -> Path:
     """The directory a source means; "demo" is the model that ships with fewer.
 
     Raises:
-        FewerError: no such directory.
+        FewerError: no such directory, or files in it are links to somewhere else.
     """
     if str(source) == "demo":
         from fewer import demo
@@ -34,6 +45,7 @@ def model_path(source: str | Path) -> Path:
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise FewerError(f"model '{source}' {what}: give a checkpoint directory or 'demo'")
+    check_links(path)
     return path
 
 
@@ -77,11 +89,35 @@ def model_class(config: Any, path: Path) -> Any:
     return causal[type(config)] if type(config) in causal else transformers.MODEL_MAPPING[type(config)]
 
 
+def blank(config: Any, shards: Shards, path: Path) -> nn.Module:
+    """The model without memory for its weights, its size compared with what the shards hold.
+
+    Raises:
+        FewerError: the configuration describes no model, or one far larger than its weights; nothing was allocated.
+    """
+    kind = model_class(config, path)
+    stored = sum(math.prod(tensor.shape) for tensor in shards.tensors.values())
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > len(shards.tensors):
+        raise FewerError(
+            f"'{path / 'config.json'}' asks for {layers} layers; the shards hold {len(shards.tensors)} tensors"
+        )
+    try:
+        with quiet(), torch.device("meta"):
+            module: nn.Module = kind(config)
+    except Exception as error:
+        raise FewerError(f"'{path / 'config.json'}' describes no {kind.__name__}: {_first_line(error)}") from None
+    wanted = sum(value.numel() for value in tensors_of(module).values())
+    if wanted > 2 * stored:
+        raise FewerError(f"'{path / 'config.json'}' asks for {wanted:,} numbers; the shards hold {stored:,}")
+    return module
+
+
 def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
     """Load a checkpoint directory into memory, checked first."""
     config = read_config(path)
     shards = Shards.scan(path)
-    kind = model_class(config, path)
+    kind: Any = type(blank(config, shards, path))
     try:
         with quiet():
             model, report = kind.from_pretrained(
@@ -109,9 +145,7 @@ def read_outline(source: str | Path) -> Outline:
     path = model_path(source)
     config = read_config(path)
     shards = Shards.scan(path)
-    kind = model_class(config, path)
-    with quiet(), torch.device("meta"):
-        module = kind(config)
+    module = blank(config, shards, path)
     blocks = find_blocks(module)
     layers = candidates_of(module, blocks)
     common = _common_dtype(shards)
@@ -214,4 +248,7 @@ def _common_dtype(shards: Shards) -> torch.dtype:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says in one line; a library's advice below it is left out."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    return f"{first} {lines[1]}" if first.endswith(":") and len(lines) > 1 else first

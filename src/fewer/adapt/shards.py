@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fewer.method import FewerError
 
-__all__ = ["Shards", "Stored", "all_finite", "bytes_of", "read_json"]
+__all__ = ["Shards", "Stored", "all_finite", "bytes_of", "check_links", "read_json"]
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -62,9 +62,10 @@ class Shards:
         """Parse the index and every header; no weight is read.
 
         Raises:
-            FewerError: no safetensors, a pickle checkpoint, an index that leaves the directory, a missing,
+            FewerError: no safetensors, a pickle checkpoint, an index or a link that leaves the directory, a missing,
                 truncated or corrupt shard; one line naming the file.
         """
+        check_links(path)
         index = path / INDEX
         if index.is_file():
             return cls(path, dict(_indexed(path, index)))
@@ -132,6 +133,24 @@ class Shards:
         finally:
             os.close(file)
         return out
+
+
+def check_links(path: Path) -> None:
+    """Refuse files of a model directory that are links to somewhere else.
+
+    A model directory is untrusted input and its paths stay inside it. One layout is known to be two folders that
+    belong together: in the cache of the model hub, `snapshots/REVISION` holds links into `blobs` beside it.
+
+    Raises:
+        FewerError: a link that leaves; the message names both ends.
+    """
+    home = path.resolve()
+    inside = [home] + ([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])
+    for file in sorted(path.glob("*")) if path.is_dir() else ():
+        if file.is_symlink() and file.is_file():
+            target = file.resolve()
+            if not any(target.is_relative_to(place) for place in inside):
+                raise FewerError(f"'{file}' is a link to '{target}', outside its directory: put the file itself there")
 
 
 def bytes_of(value: Tensor) -> Any:

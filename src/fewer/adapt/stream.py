@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from fewer.adapt.blocks import Block, candidates_of, find_blocks
-from fewer.adapt.checkpoint import model_class, model_path, quiet, read_config, read_tokenizer
+from fewer.adapt.checkpoint import blank, model_path, quiet, read_config, read_tokenizer
 from fewer.adapt.data import Batches
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
@@ -57,7 +57,7 @@ class Stream:
         check_target(self.out)
         self.config = read_config(self.path)
         self.shards = Shards.scan(self.path)
-        kind = model_class(self.config, self.path)
+        kind = type(blank(self.config, self.shards, self.path))
         dtype = _widest(self.shards)
         self.config.dtype = dtype
         with quiet(), hollow(dtype):
