@@ -8,7 +8,7 @@ from pathlib import Path
 
 #: From the bottom to the top; rooms in one row do not know each other.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("types",),
+    ("types", "toml_text"),
     ("method", "events", "_fast"),
     ("listing",),
     ("pattern", "score", "penalty"),
@@ -20,6 +20,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("evidence",),
     ("maskfile",),
     ("runtime",),
+    ("input_recipe",),
     ("recipe",),
     ("plan",),
     ("verbs",),
@@ -33,7 +34,7 @@ FREE = frozenset({"", "demo"})
 FORBIDDEN = {
     **{
         room: ("torch", "numpy", "sklearn", "transformers", "scipy")
-        for room in ("method", "types", "events", "recipe", "listing")
+        for room in ("method", "types", "events", "toml_text", "input_recipe", "recipe", "listing")
     },
     **{room: ("torch", "sklearn", "transformers") for room in ("pattern", "score", "budget", "penalty", "select")},
     "linear": ("torch", "transformers"),

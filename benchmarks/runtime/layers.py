@@ -14,7 +14,8 @@ from torch import nn
 from fewer.runtime import dispatch
 from fewer.runtime.bench import OWN, TORCH, bench, contenders, random_llama
 from fewer.runtime.format import pack_weight
-from fewer.runtime.linear import ActivationSparseLinear, GemvLinear, PackedLinear
+from fewer.runtime.linear import GemvLinear, PackedLinear
+from fewer.runtime.skipping import ActivationSparseLinear
 
 
 def end_to_end(steps: int) -> Iterator[Row]:

@@ -33,7 +33,10 @@ ROOMS = (
 )  # fmt: skip
 
 #: Where the methods of a kind stand, if their room has another name: a name is found without loading every room.
-HOMES = {"schedule": "budget", "combine": "score", "factors": "linear.factors", "estimator": "linear.estimators"}
+HOMES = {
+    "schedule": "budget", "combine": "score", "factors": "linear.factors", "estimator": "linear.estimators",
+    "input-score": "score", "input-cut": "score", "input-budget": "score",
+}  # fmt: skip
 
 #: Entry-point group through which other packages add methods.
 ENTRY_POINTS = "fewer.methods"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fewer.input_recipe import budget_of
 from fewer.method import FewerError, Method, find
 from fewer.recipe import Recipe
 from fewer.types import EVIDENCE
@@ -174,7 +175,7 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     measured = (*evidence, "input_gram") if _measures_damage(recipe, chosen, evidence) else evidence
     grids = {entry.name: pattern.grid(entry.shape) for entry in chosen}
     blocks = {entry.name: entry.block for entry in chosen}
-    known = not set(find("budget", recipe.budget).needs) - _KNOWN_BEFORE
+    known = not set(budget_of(recipe).needs) - _KNOWN_BEFORE and recipe.score != "cats"
     shapes = unit_shapes(pattern, chosen)
     counts = allocate(recipe, pattern, shapes, blocks, {}) if known and chosen else {}
     rows = tuple(_row(entry, grids[entry.name], counts.get(entry.name), measured) for entry in chosen)
@@ -237,6 +238,8 @@ def evidence_of(recipe: Recipe) -> tuple[str, ...]:
     Raises:
         FewerError: a method names something that is not in the vocabulary.
     """
+    if recipe.unit == "input":
+        return ()
     wanted: set[str] = set()
     for kind, name in (("score", recipe.score), ("update", recipe.update)):
         method = find(kind, name)
@@ -321,7 +324,8 @@ def _table(plan: Plan) -> str:
     recipe = plan.recipe
     width = max(len(row.name) for row in plan.rows)
     lines = [
-        f"score {recipe.score}, keep {_keep_text(recipe)}, pattern {recipe.pattern} within {recipe.within}, "
+        ("skip small inputs (kept: weights read for a token): " if recipe.unit == "input" else "")
+        + f"score {recipe.score}, keep {_keep_text(recipe)}, pattern {recipe.pattern} within {recipe.within}, "
         f"budget {recipe.budget}, update {recipe.update}, {recipe.order}"
         + (f", {recipe.steps} steps ({recipe.schedule})" if recipe.steps > 1 else ""),
         f"{'layer':<{width}}  {'shape':>13}  {'keep':>7}  {'kept':>12}  {'of':>12}  {'size':>9}",

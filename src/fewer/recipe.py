@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import tomllib
 import types
 import typing
@@ -27,7 +26,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from fewer import input_recipe
 from fewer.method import FewerError, Method, find, nearest
+from fewer.toml_text import to_toml
 
 __all__ = ["DataSettings", "Keep", "Recipe", "Where", "load_recipe", "parse_recipe"]
 
@@ -35,7 +36,7 @@ __all__ = ["DataSettings", "Keep", "Recipe", "Where", "load_recipe", "parse_reci
 Keep: TypeAlias = float | tuple[float, ...]
 
 #: The pattern that a bare unit stands for.
-UNIT_PATTERNS = {"weight": "unstructured", "row": "row", "column": "column", "input": "column", "layer": "layer"}
+UNIT_PATTERNS = {"weight": "unstructured", "row": "row", "column": "column", "layer": "layer"}
 #: The update of a recipe that names neither a score nor an update.
 DEFAULT_UPDATE = "auto"
 WITHIN = ("row", "column", "group", "layer")
@@ -94,7 +95,7 @@ class Recipe:
     score: str = _field("", "what a weight is worth: wanda by default, obs where the update solves for the weights")
     keep: Keep | None = field(default=None, metadata={"help": "share that stays, in (0, 1]: a number, or a list"})
     pattern: str = _field("", "legal sets: unstructured, 2:4 (keep 2 of 4), 16x1 (rows x columns), row, column, layer")
-    unit: str = _field("", "what is kept or dropped: weight, block, row, column, layer; the pattern implies it")
+    unit: str = _field("", "what is kept or dropped: weight (or what the pattern implies), or input: skip small inputs")
     within: str = _field("", "who competes with whom: row, column, group, layer; the score's own habit by default")
     budget: str = _field("", "how the kept weights are shared out over layers: uniform by default")
     update: str = _field("", "what happens to the weights that stay: auto, or zero where a score is named")
@@ -142,6 +143,9 @@ class Recipe:
         Raises:
             FewerError: unknown method or option, or choices that contradict each other.
         """
+        if self.unit == "input":
+            full: Recipe = input_recipe.resolve(self, _check_knobs)
+            return full
         from fewer.pattern import parse
 
         pattern = parse(self._pattern_text())
@@ -199,6 +203,8 @@ class Recipe:
 
     def methods(self) -> tuple[Method, ...]:
         """The catalogue entries that it names."""
+        if self.unit == "input":
+            return input_recipe.methods_of(self)
         kinds = ["score", "budget", "update"] + (["schedule"] if self.steps > 1 else [])
         return tuple(find(kind, getattr(self, kind)) for kind in kinds if getattr(self, kind))
 
@@ -209,7 +215,7 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as TOML; `parse_recipe` gives the same recipe back."""
-        return _to_toml(self.to_dict())
+        return to_toml(self.to_dict())
 
     def _pattern_text(self) -> str:
         if self.pattern or not self.unit:
@@ -217,7 +223,9 @@ class Recipe:
         if self.unit == "block":
             raise FewerError("unit 'block' needs a pattern that says its size, such as '16x1' (rows x columns)")
         if self.unit not in UNIT_PATTERNS:
-            raise FewerError(f"unit '{self.unit}' cannot be pruned; known: {', '.join([*UNIT_PATTERNS, 'block'])}")
+            raise FewerError(
+                f"unit '{self.unit}' cannot be pruned; known: {', '.join([*UNIT_PATTERNS, 'block', 'input'])}"
+            )
         return UNIT_PATTERNS[self.unit]
 
     def _keep(self, fixed: float | None, pattern: str) -> Keep:
@@ -371,30 +379,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _to_toml(table: Mapping[str, Any]) -> str:
-    scalars, tables, arrays = [], [], []
-    for key, value in table.items():
-        if isinstance(value, dict):
-            tables.append(f"\n[{key}]\n" + "".join(f"{_key(k)} = {_value(v)}\n" for k, v in value.items()))
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for row in value:
-                arrays.append(f"\n[[{key}]]\n" + "".join(f"{_key(k)} = {_value(v)}\n" for k, v in row.items()))
-        else:
-            scalars.append(f"{key} = {_value(value)}\n")
-    return "".join([*scalars, *tables, *arrays])
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + "}"
-    return "[" + ", ".join(_value(item) for item in value) + "]" if isinstance(value, list) else repr(value)

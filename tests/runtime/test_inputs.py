@@ -9,7 +9,7 @@ from torch import nn
 
 from fewer.method import FewerError, find
 from fewer.runtime import ActivationSparseLinear, TopKLinear, keep_for_tolerance, sparsify_inputs, top_k, train_top_k
-from fewer.runtime.inputs import GatedCut
+from fewer.runtime.skipping import GatedCut
 from fewer.score.inputs import cut, greedy_keeps, keep_within, top_inputs, wina
 
 
@@ -56,10 +56,10 @@ def test_greedy_meets_the_share_and_beats_uniform() -> None:
 
 
 def test_search_ends_within_the_tolerance() -> None:
-    found = keep_within(lambda keep: 10 + 5 * (1 - keep) ** 2, 0.05)
+    found = keep_within(lambda keep: 10 + 5 * (1 - keep) ** 2, tolerance=0.05)
     assert 10 + 5 * (1 - found) ** 2 <= 10.5 and found - 1 / 64 <= 1 - 0.1**0.5
     with pytest.raises(FewerError):
-        keep_within(lambda keep: 1.0, -1.0)
+        keep_within(lambda keep: 1.0, tolerance=-1.0)
 
 
 @pytest.mark.parametrize("score", ["wina", "magnitude", "random"])

@@ -24,25 +24,39 @@ def command(model: str, data: str, against: str | None, context: int | None, as_
 
     Example: fewer eval pruned --against demo --data demo
     """
-    from fewer import adapt
+    from fewer.verbs._inputs import load
     from fewer.verbs.evaluate import evaluate
 
-    opened = adapt.open(model)
-    dense = None if against is None else adapt.open(against)
+    opened = load(model)
+    dense = None if against is None else load(against)
     with progress(as_json=as_json) as show:
         quality = evaluate(opened, data, against=dense, context=context, progress=show)
     document = {"model": model, "against": against, **_plain(quality), "sparsity": sparsity(opened)}
+    document["inputs_skipped"] = inputs_skipped(opened.module)
     result(document, lambda: _text(document), as_json=as_json)
 
 
 def sparsity(opened: Any) -> float:
     """Exact share of zeros in the layers that pruning would choose by default."""
+    from fewer.runtime.model import native_layers
+
     total = zeros = 0
-    for layer in opened.layers:
-        weight = layer.read()
+    weights = [layer.read for layer in opened.layers]
+    weights += [lambda layer=layer: layer.weight for layer in native_layers(opened.module)]
+    for read in weights:
+        weight = read()
         total += weight.numel()
         zeros += weight.numel() - int(weight.count_nonzero())
     return zeros / total if total else 0.0
+
+
+def inputs_skipped(module: Any) -> float | None:
+    """Share of the weights that a token leaves unread because inputs are cut, on the calibration data; None uncut."""
+    from fewer.runtime import ActivationSparseLinear
+
+    layers = [m for m in module.modules() if isinstance(m, ActivationSparseLinear) and m.observed is not None]
+    total = sum(layer.weight_t.numel() for layer in layers)
+    return 1 - sum((layer.observed or 0.0) * layer.weight_t.numel() for layer in layers) / total if total else None
 
 
 def _plain(quality: Any) -> dict[str, Any]:
@@ -60,9 +74,10 @@ def _text(document: dict[str, Any]) -> str:
         ("top-1", f"{percent(document['top1_agreement'])} of tokens as {document['against']}"),
         ("output error", nats(document["output_error"])),
         ("sparsity", percent(document["sparsity"])),
+        ("inputs cut", f"{percent(document['inputs_skipped'])} of the weights of those layers left unread for a token"),
         ("measured on", f"{document['tokens']:,} tokens of {document['data']}"),
     ]
     keys = {"KL": "kl", "top-1": "top1_agreement", "perplexity": "perplexity", "output error": "output_error"}
-    keys["worst slice"] = "worst_slice_perplexity"
+    keys |= {"worst slice": "worst_slice_perplexity", "inputs cut": "inputs_skipped"}
     known = [(name, text) for name, text in rows if name not in keys or document[keys[name]] is not None]
     return "\n".join(f"{name:<12}  {text}" for name, text in known)

@@ -24,6 +24,9 @@ def command(model: str, out: str, as_json: bool, **given: Any) -> None:
     A checkpoint is read block by block, so it may be larger than memory. A run that was killed goes on at the
     unfinished block when the same command is given again.
 
+    With --unit input no weight is changed: cuts are calibrated below which a layer leaves out its inputs, and written
+    beside the weights. `fewer eval` and `fewer bench` honour them.
+
     Example: fewer prune demo --score wanda --keep 0.5 --out pruned
     """
     recipe = recipe_from(given)
@@ -39,5 +42,9 @@ def command(model: str, out: str, as_json: bool, **given: Any) -> None:
 def text(document: dict[str, Any]) -> str:
     """The result for people."""
     kept, total = document["kept"], document["total"]
+    if document["recipe"].get("unit") == "input":
+        said = f"{kept:,} of {total:,} weights are read for a token ({document['sparsity']:.2%} skipped)"
+        lines = [f"{said}; weights and cuts in {document['out']}"]
+        return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])
     lines = [f"{total - kept:,} of {total:,} weights are zero ({document['sparsity']:.2%}) in {document['out']}"]
     return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])

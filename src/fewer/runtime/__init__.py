@@ -6,15 +6,19 @@ kept; inputs that are small are skipped together with their columns. `tier()` sa
 
 from __future__ import annotations
 
+from fewer.runtime.cuts import apply_cuts, read_cuts
 from fewer.runtime.dispatch import tier, tiers
 from fewer.runtime.format import Packed, pack_weight, unpack_weight
-from fewer.runtime.inputs import InputSparse, TopKLinear, keep_for_tolerance, sparsify_inputs, top_k, train_top_k
-from fewer.runtime.linear import ActivationSparseLinear, GemvLinear, PackedLinear
+from fewer.runtime.inputs import InputSparse, keep_for_tolerance, sparsify_inputs
+from fewer.runtime.linear import GemvLinear, PackedLinear
 from fewer.runtime.model import pack
-from fewer.runtime.store import load, save
+from fewer.runtime.reopen import load, open_as_stored
+from fewer.runtime.skipping import ActivationSparseLinear, Cut
+from fewer.runtime.store import save
+from fewer.runtime.top_k import TopKLinear, top_k, train_top_k
 
 __all__ = [
-    "ActivationSparseLinear", "GemvLinear", "InputSparse", "Packed", "PackedLinear", "TopKLinear",
-    "keep_for_tolerance", "load", "pack", "pack_weight", "save", "sparsify_inputs", "tier", "tiers", "top_k",
-    "train_top_k", "unpack_weight",
+    "ActivationSparseLinear", "Cut", "GemvLinear", "InputSparse", "Packed", "PackedLinear", "TopKLinear",
+    "apply_cuts", "keep_for_tolerance", "load", "open_as_stored", "pack", "pack_weight", "read_cuts", "save",
+    "sparsify_inputs", "tier", "tiers", "top_k", "train_top_k", "unpack_weight",
 ]  # fmt: skip

@@ -19,9 +19,10 @@ from torch import nn
 
 from fewer.method import FewerError
 from fewer.runtime.inputs import sparsify_inputs
-from fewer.runtime.linear import ActivationSparseLinear, GemvLinear, PackedLinear
+from fewer.runtime.linear import GemvLinear, PackedLinear
 from fewer.runtime.machine import Machine, machine
 from fewer.runtime.model import linear_layers, pack, replace
+from fewer.runtime.skipping import ActivationSparseLinear
 
 __all__ = ["Bench", "Timing", "bench", "contenders", "random_llama"]
 

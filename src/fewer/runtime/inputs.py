@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import copy as copying
 import math
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fewer.adapt.blocks import find_blocks
-from fewer.method import FewerError, Paper, find, method, nearest
+from fewer.method import FewerError, find
+from fewer.pattern import NM, parse
 from fewer.runtime.gather import Sample, block_calls, run, sample_inputs, swapped
-from fewer.runtime.linear import ActivationSparseLinear
 from fewer.runtime.model import linear_layers, replace
-from fewer.score.inputs import cut, greedy_keeps, keep_within, top_inputs
+from fewer.runtime.skipping import ActivationSparseLinear, Cut, GatedCut, largest
+from fewer.score.inputs import cut, greedy_keeps, keep_within
 
-__all__ = ["GatedCut", "InputSparse", "TopKLinear", "keep_for_tolerance", "sparsify_inputs", "top_k", "train_top_k"]
+__all__ = ["InputSparse", "gates_of", "install", "keep_for_tolerance", "shared_copy", "sparsify_inputs"]
 
-SCORES = ("wina", "magnitude", "random", "cats")
-_Q_SPARSE = Paper("Q-Sparse: All Large Language Models can be Fully Sparsely-Activated", 2024, "2407.10969")
+_DTYPES = (torch.float32, torch.bfloat16)
+#: Factor of an input that a fixed choice keeps: what is multiplied by it lies above any threshold.
 _LARGE = 1e30
 
 
@@ -32,10 +34,16 @@ class InputSparse:
 
     model: nn.Module
     score: str
-    thresholds: Mapping[str, float]
+    cuts: Mapping[str, Cut]
     keeps: Mapping[str, float]
     observed: Mapping[str, float]
     sizes: Mapping[str, int]
+    seed: int = 0
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The threshold of every layer; 0 where the largest inputs are counted."""
+        return {name: one.threshold for name, one in self.cuts.items()}
 
     @property
     def keep(self) -> float:
@@ -48,8 +56,10 @@ def sparsify_inputs(
     data: Iterable[Any],
     *,
     score: str = "wina",
-    keep: float = 0.5,
+    keep: float | Mapping[str, float] = 0.5,
     budget: Literal["uniform", "greedy"] = "uniform",
+    pattern: str = "unstructured",
+    within: Literal["layer", "row"] = "layer",
     step: float = 0.1,
     seed: int = 0,
     only: Sequence[str] = (),
@@ -63,89 +73,188 @@ def sparsify_inputs(
     Args:
         model: a torch module on the CPU with float32 or bfloat16 linear layers.
         data: batches, each a mapping of named tensors or one tensor; read more than once by `greedy`.
-        score: `wina`, `magnitude` (TEAL), `random` (a fixed random choice of inputs: the control), or `cats` (the
-            gate of gated blocks is cut, and the layer after it skips what became zero).
-        keep: share of inputs to keep: overall, weighted by the sizes of the layers.
-        budget: the same share everywhere, or TEAL's greedy allocation inside each block.
+        score: an input score: `wina`, `magnitude` (TEAL), `random` (a fixed random choice of inputs: the control),
+            or `cats` (the gate of gated blocks is cut, and the layer after it skips what became zero).
+        keep: share of inputs to keep: one for all layers, or by name (layers without one stay as they are); with
+            `greedy` the share overall, weighted by the sizes of the layers.
+        budget: shares as given, or TEAL's greedy allocation inside each block.
+        pattern: `unstructured`, or N:M: the N largest of every M neighbours.
+        within: `layer` (one threshold for all tokens) or `row` (the same number of inputs of every token: top-k).
         step: see `greedy_keeps`; smaller is slower and finer.
         seed: of `random`.
         only: names of the layers to change, with shell wildcards; empty for all.
         skip: names to leave out.
-        copy: work on a copy; otherwise the model itself is changed.
+        copy: change a copy, which shares the weights that it does not transpose; otherwise the model itself.
 
     Returns:
-        The model with thresholds, shares asked for and shares measured.
+        The model with cuts, shares asked for and shares measured.
 
     Raises:
         FewerError: an unknown score or budget, keep outside of (0, 1], no layers, or data that does not reach one.
     """
-    if score not in SCORES:
-        raise FewerError(f"unknown input score '{score}'{nearest(score, SCORES)}; there are: {', '.join(SCORES)}")
-    if budget not in ("uniform", "greedy") or not 0 < keep <= 1:
-        raise FewerError(f"keep must be in (0, 1] and budget 'uniform' or 'greedy', not {keep} and '{budget}'")
+    find("input-score", score)
+    if budget not in ("uniform", "greedy") or within not in ("layer", "row"):
+        raise FewerError(f"budget is 'uniform' or 'greedy' and within 'layer' or 'row', not '{budget}' and '{within}'")
+    if not all(0 < share <= 1 for share in (keep.values() if isinstance(keep, Mapping) else [keep])):
+        raise FewerError(f"keep must be in (0, 1], not {keep}")
+    named = tuple(keep) if isinstance(keep, Mapping) else None
     if copy:
-        model = copying.deepcopy(model)
+        model = shared_copy(model)
     batches = list(data)
     if score == "cats":
-        return _gated(model, batches, keep, only, skip)
-    chosen: dict[str, nn.Linear] = {}
-    ids: set[int] = set()
-    for _, _, name, layer in linear_layers(model):
-        if _wanted(name, only, skip) and id(layer) not in ids and layer.weight.dtype in _DTYPES:
-            ids.add(id(layer))
-            chosen[name] = layer
-    if not chosen:
-        raise FewerError("no float32 or bfloat16 linear layer of the model was chosen: check `only` and `skip`")
+        wanted = {name: gate for name, gate in gates_of(model).items() if _wanted(name, only, skip, named)}
+        return _gated(model, wanted, batches, keep)
+    chosen = _layers(model, only, skip, named)
     samples = sample_inputs(model, batches, chosen)
-    worths = {name: _Worth(layer, score, samples[name], name, seed) for name, layer in chosen.items()}
-    keeps = dict.fromkeys(chosen, keep)
+    rule = _Rule(score, pattern, within, seed)
+    worths = {name: _Worth(layer, name, rule, samples[name]) for name, layer in chosen.items()}
+    sizes = {name: layer.weight.numel() for name, layer in chosen.items()}
+    keeps = {name: keep[name] if isinstance(keep, Mapping) else keep for name in chosen}
     if budget == "greedy":
-        keeps = _greedy(model, batches, chosen, worths, keep, step)
-    return _install(model, chosen, worths, keeps, score)
+        share = sum(keeps[name] * size for name, size in sizes.items()) / sum(sizes.values())
+        keeps = _greedy(model, batches, chosen, worths, share, step)
+    cuts = {name: worth.cut(max(keeps[name], 1e-6)) for name, worth in worths.items()}
+    observed = {name: float(worth.mask(worth.inputs, cuts[name]).float().mean()) for name, worth in worths.items()}
+    install(model, score, cuts, observed, seed)
+    return InputSparse(model, score, cuts, keeps, observed, sizes, seed)
 
 
-_DTYPES = (torch.float32, torch.bfloat16)
+def install(
+    model: nn.Module, score: str, cuts: Mapping[str, Cut], observed: Mapping[str, float], seed: int = 0
+) -> None:
+    """Swap in the layers that skip inputs, for cuts that are known.
+
+    Args:
+        model: changed in place.
+        score: decides the factors of the inputs.
+        cuts: by layer name.
+        observed: shares that stayed on the calibration data, by layer name.
+        seed: of the score `random`.
+
+    Raises:
+        FewerError: a layer that the model does not have, or a cut that it cannot have.
+    """
+    layers = {name: layer for *_, name, layer in linear_layers(model)}
+    gates = gates_of(model) if score == "cats" else layers
+    for name in cuts:
+        if name not in gates:
+            raise FewerError(f"the model has no {'gate before the' if score == 'cats' else 'linear'} layer '{name}'")
+    made: dict[int, nn.Module] = {}
+    for name, one in cuts.items():
+        layer = layers[name]
+        if score == "cats":
+            gates[name].act_fn = GatedCut(gates[name].act_fn, one.threshold)  # type: ignore[arg-type]
+            sparse = ActivationSparseLinear(layer.weight, 0.0, bias=layer.bias)
+        else:
+            factors = _factors(layer, name, score, one, seed)
+            kept = Cut() if score == "random" else one
+            sparse = ActivationSparseLinear(layer.weight, kept, norms=factors, bias=layer.bias)
+        sparse.observed = observed.get(name)
+        made[id(layer)] = sparse
+    replace(model, lambda layer: made.get(id(layer), layer))
 
 
-def _wanted(name: str, only: Sequence[str], skip: Sequence[str]) -> bool:
-    from fnmatch import fnmatchcase
+def shared_copy(model: nn.Module) -> nn.Module:
+    """A copy whose modules can be exchanged while parameters and buffers stay the same tensors."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copying.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
+
+def gates_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Gated blocks (`gate_proj`, `up_proj`, `down_proj`, `act_fn`) by the name of the layer after the gate."""
+    return {
+        f"{name}.down_proj".lstrip("."): module
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "act_fn", None), nn.Module)
+        and all(type(getattr(module, part, None)) is nn.Linear for part in ("gate_proj", "up_proj", "down_proj"))
+    }
+
+
+def _wanted(name: str, only: Sequence[str], skip: Sequence[str], named: Sequence[str] | None = None) -> bool:
+    if named is not None:
+        return name in named
     chosen = not only or any(fnmatchcase(name, pattern) for pattern in only)
     return chosen and not any(fnmatchcase(name, pattern) for pattern in skip)
 
 
+def _layers(
+    model: nn.Module, only: Sequence[str], skip: Sequence[str], named: Sequence[str] | None
+) -> dict[str, nn.Linear]:
+    """The layers to change by name, each once."""
+    chosen: dict[str, nn.Linear] = {}
+    for *_, name, layer in linear_layers(model):
+        new = all(layer is not other for other in chosen.values())
+        if _wanted(name, only, skip, named) and new and layer.weight.dtype in _DTYPES:
+            chosen[name] = layer
+    if not chosen:
+        raise FewerError("no float32 or bfloat16 linear layer of the model was chosen: check `only` and `skip`")
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    score: str
+    pattern: str
+    within: str
+    seed: int
+
+    def count(self, inputs: int, keep: float) -> tuple[int, int]:
+        """How many of how many neighbours stay; zeros where a threshold decides."""
+        pattern = parse(self.pattern)
+        if isinstance(pattern, NM):
+            return pattern.n, pattern.m
+        return (max(1, round(keep * inputs)), 0) if self.within == "row" or self.score == "random" else (0, 0)
+
+
+def _factors(layer: nn.Linear, name: str, score: str, one: Cut, seed: int) -> Tensor | None:
+    """What |x_j| is multiplied by: the score of inputs that are all one; a fixed choice is huge or zero."""
+    ones = torch.ones(1, layer.in_features)
+    entry = find("input-score", score)
+    if "column_norm" in entry.needs:
+        norms: Tensor = entry.target(ones, layer.weight.detach().to(torch.float32).norm(dim=0))[0]
+        return norms
+    if score == "random":
+        drawn = entry.target(ones, seed=zlib.crc32(name.encode()) ^ seed)[0]
+        return torch.where(largest(drawn, one.count, one.group), _LARGE, 0.0)
+    return None
+
+
 class _Worth:
-    """The worth of a layer's inputs: factors that multiply |x_j|, and the values seen in calibration, sorted."""
+    """The worth of a layer's inputs: the rule that cuts them, and the values seen in calibration, sorted."""
 
-    def __init__(self, layer: nn.Linear, score: str, sample: Sample, name: str, seed: int) -> None:
-        inputs = sample.values(name)
-        self.norms: Tensor | None = None
-        self.order: Tensor | None = None
-        if score == "wina":
-            self.norms = layer.weight.detach().to(torch.float32).norm(dim=0)
-        elif score == "random":
-            generator = torch.Generator().manual_seed(seed + inputs.shape[1])
-            self.order = torch.randperm(inputs.shape[1], generator=generator)
-        self.inputs = inputs
-        values = inputs.abs() if self.norms is None else find("input-score", "wina").target(inputs, self.norms)
-        self.sorted = values.reshape(-1).sort().values
+    def __init__(self, layer: nn.Linear, name: str, rule: _Rule, sample: Sample) -> None:
+        self.layer, self.name, self.rule = layer, name, rule
+        self.inputs = sample.values(name)
+        self.norms = _factors(layer, name, rule.score, Cut(), rule.seed) if rule.score != "random" else None
+        worth = self.inputs.abs() if self.norms is None else self.inputs.abs() * self.norms
+        self.sorted = worth.reshape(-1).sort().values
 
-    def factors(self, keep: float) -> Tensor | None:
-        """Factors at a share kept; for `random` huge for the chosen inputs and zero for the others."""
-        if self.order is None:
-            return self.norms
-        count = len(self.order) - math.ceil((1 - keep) * len(self.order) - 1e-9)
-        return torch.where(self.order < count, _LARGE, 0.0)
-
-    def cut(self, keep: float) -> float:
-        """Threshold at a share kept: `score.inputs.cut` of values that were sorted once."""
+    def cut(self, keep: float) -> Cut:
+        """The cut at a share kept."""
+        count, group = self.rule.count(self.inputs.shape[1], keep)
+        if count:
+            return Cut(0.0, count, group)
+        # `score.inputs.cut` of values that were sorted once, because greedy allocation asks hundreds of times.
         dropped = math.ceil((1 - keep) * len(self.sorted) - 1e-9)
-        return float(self.sorted[dropped - 1]) if dropped and self.order is None else 0.0
+        return Cut(float(self.sorted[dropped - 1]) if dropped else 0.0)
 
-    def mask(self, x: Tensor, keep: float, threshold: float) -> Tensor:
-        factors = self.factors(keep)
+    def mask(self, x: Tensor, one: Cut) -> Tensor:
+        """Which inputs stay."""
         worth = x.to(torch.float32).abs()
-        return (worth if factors is None else worth * factors) > threshold
+        if self.rule.score == "random":
+            factors = _factors(self.layer, self.name, "random", one, self.rule.seed)
+            assert factors is not None
+            return (factors > 0).expand(x.shape)
+        worth = worth if self.norms is None else worth * self.norms
+        return largest(worth, one.count, one.group) if one.count else worth > one.threshold
+
+
+class _Masked:
+    def __init__(self, worth: _Worth, keep: float) -> None:
+        self.worth, self.cut = worth, worth.cut(keep)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.worth.mask(x, self.cut)
 
 
 def _greedy(
@@ -164,10 +273,7 @@ def _greedy(
         calls = block_calls(model, batches[:1], block.module)
 
         def error(tried: Mapping[str, float], inside: Mapping[str, nn.Linear] = inside, calls: Any = calls) -> float:
-            masks = {}
-            for name, share in tried.items():
-                share = max(share, 1e-6)
-                masks[name] = _Masked(worths[name], share)
+            masks = {name: _Masked(worths[name], max(share, 1e-6)) for name, share in tried.items()}
             with swapped(inside, masks):
                 return float(calls.error())
 
@@ -176,69 +282,16 @@ def _greedy(
     return keeps
 
 
-class _Masked:
-    def __init__(self, worth: _Worth, keep: float) -> None:
-        self.worth, self.keep, self.threshold = worth, keep, worth.cut(keep)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.worth.mask(x, self.keep, self.threshold)
-
-
-def _install(
-    model: nn.Module,
-    layers: Mapping[str, nn.Linear],
-    worths: Mapping[str, _Worth],
-    keeps: Mapping[str, float],
-    score: str,
+def _gated(
+    model: nn.Module, gates: Mapping[str, nn.Module], batches: list[Any], keep: float | Mapping[str, float]
 ) -> InputSparse:
-    thresholds, observed, made = {}, {}, {}
-    for name, layer in layers.items():
-        share = max(keeps[name], 1e-6)
-        worth = worths[name]
-        thresholds[name] = worth.cut(share)
-        observed[name] = float(worth.mask(worth.inputs, share, thresholds[name]).to(torch.float32).mean())
-        sparse = ActivationSparseLinear(layer.weight, thresholds[name], norms=worth.factors(share), bias=layer.bias)
-        sparse.observed = observed[name]
-        made[id(layer)] = sparse
-    replace(model, lambda layer: made.get(id(layer), layer))
-    sizes = {name: layer.weight.numel() for name, layer in layers.items()}
-    return InputSparse(model, score, thresholds, dict(keeps), observed, sizes)
-
-
-class GatedCut(nn.Module):
-    """The activation of a gate, with what is smaller than a threshold set to zero (CATS).
-
-    Formula: CATS(x) = a(x) where |a(x)| >= t, else 0.
-    """
-
-    threshold: Tensor
-
-    def __init__(self, activation: nn.Module, threshold: float) -> None:
-        super().__init__()
-        self.activation = activation
-        self.register_buffer("threshold", torch.tensor(float(threshold), dtype=torch.float32))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Cut the activated gate."""
-        y = self.activation(x)
-        return torch.where(y.abs() >= self.threshold.to(y.dtype), y, torch.zeros_like(y))
-
-
-def _gated(model: nn.Module, batches: list[Any], keep: float, only: Sequence[str], skip: Sequence[str]) -> InputSparse:
     """CATS: in every module with a gate, an activation and a layer after them, cut the activated gate."""
-    gates = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(getattr(module, "act_fn", None), nn.Module)
-        and all(type(getattr(module, part, None)) is nn.Linear for part in ("gate_proj", "up_proj", "down_proj"))
-        and _wanted(_inside(name, "down_proj"), only, skip)
-    }
     if not gates:
         raise FewerError("score 'cats' needs gated blocks (gate_proj, up_proj, down_proj and act_fn); none was found")
     samples = {name: Sample() for name in gates}
     handles = [
-        module.act_fn.register_forward_hook(lambda _m, _a, output, sample=samples[name]: sample.add(output))
-        for name, module in gates.items()
+        gate.act_fn.register_forward_hook(lambda _m, _a, output, sample=samples[name]: sample.add(output))  # type: ignore[union-attr, operator]
+        for name, gate in gates.items()
     ]
     try:
         for batch in batches:
@@ -246,104 +299,25 @@ def _gated(model: nn.Module, batches: list[Any], keep: float, only: Sequence[str
     finally:
         for handle in handles:
             handle.remove()
-    thresholds, observed, sizes = {}, {}, {}
-    for name, module in gates.items():
-        seen = samples[name].values(_inside(name, "act_fn")).abs()
-        layer = _inside(name, "down_proj")
-        thresholds[layer] = cut(seen, keep)
-        observed[layer] = float((seen >= thresholds[layer]).to(torch.float32).mean())
-        sizes[layer] = module.down_proj.weight.numel()
-        module.act_fn = GatedCut(module.act_fn, thresholds[layer])
-        module.down_proj = ActivationSparseLinear(module.down_proj.weight, 0.0, bias=module.down_proj.bias)
-        module.down_proj.observed = observed[layer]
-    return InputSparse(model, "cats", thresholds, dict.fromkeys(thresholds, keep), observed, sizes)
-
-
-def _inside(parent: str, child: str) -> str:
-    return f"{parent}.{child}" if parent else child
-
-
-class _TopK(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, count: int) -> Tensor:
-        return torch.where(top_inputs(x.abs(), count), x, torch.zeros_like(x))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return grads[0], None
-
-
-@method(
-    "input-cut",
-    "top-k-straight-through",
-    papers=[_Q_SPARSE],
-    formula="forward x * TopK(|x|), backward the identity",
-    unit="input",
-    status="variant",
-    note="renormalising by the L2 norm is an option of the layer, off by default, so that trained models can be tuned",
-)
-def top_k(x: Tensor, /, *, keep: float = 0.5) -> Tensor:
-    """Keep the largest inputs of each token; gradients pass as if nothing had been cut.
-
-    Formula: x * M with M the mask of the round(keep * in) largest |x_j|; dL/dx = dL/d(output).
-
-    Args:
-        x: (..., in).
-        keep: share to keep, in (0, 1].
-
-    Returns:
-        (..., in) with the other inputs zero.
-
-    Raises:
-        FewerError: keep outside of (0, 1].
-
-    >>> top_k(torch.tensor([1.0, -3.0, 2.0, 0.5]), keep=0.5).tolist()
-    [0.0, -3.0, 2.0, 0.0]
-
-    Reference: Wang et al. 2024, section 2.
-    """
-    if not 0 < keep <= 1:
-        raise FewerError(f"keep must be in (0, 1], not {keep}")
-    out: Tensor = _TopK.apply(x, max(1, round(keep * x.shape[-1])))  # type: ignore[no-untyped-call]
-    return out
-
-
-class TopKLinear(nn.Linear):
-    """A trainable linear layer behind `top_k`, to tune a model under activation sparsity (Q-Sparse).
-
-    Args:
-        layer: the layer whose parameters are shared.
-        keep: share of inputs to keep.
-        norm: `none`, or `l2` to divide each token by the norm of what was kept, as Q-Sparse trains from scratch.
-    """
-
-    def __init__(self, layer: nn.Linear, keep: float, norm: Literal["none", "l2"] = "none") -> None:
-        nn.Module.__init__(self)
-        if norm not in ("none", "l2") or not 0 < keep <= 1:
-            raise FewerError(f"keep must be in (0, 1] and norm 'none' or 'l2', not {keep} and '{norm}'")
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.weight, self.bias = layer.weight, layer.bias
-        self.keep, self.norm = keep, norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer to the largest inputs."""
-        left = top_k(x, keep=self.keep)
-        if self.norm == "l2":
-            left = left / (left.norm(dim=-1, keepdim=True) + 1e-6)
-        return functional.linear(left, self.weight, self.bias)
-
-
-def train_top_k(
-    model: nn.Module, *, keep: float = 0.5, only: Sequence[str] = (), skip: Sequence[str] = ("*lm_head", "*embed*")
-) -> nn.Module:
-    """Put `TopKLinear` in place of a model's linear layers, to tune it; the parameters stay the same objects."""
-    if replace(model, lambda layer: TopKLinear(layer, keep), only=only, skip=skip) == 0:
-        raise FewerError("no linear layer of the model was chosen: check `only` and `skip`")
-    return model
+    keeps = {name: keep[name] if isinstance(keep, Mapping) else keep for name in gates}
+    worth = find("input-score", "cats").target
+    seen = {name: worth(samples[name].values(name)) for name in gates}
+    cuts = {name: Cut(cut(values, keeps[name])) for name, values in seen.items()}
+    observed = {name: float((values >= cuts[name].threshold).float().mean()) for name, values in seen.items()}
+    sizes = {name: gate.down_proj.weight.numel() for name, gate in gates.items()}  # type: ignore[union-attr, operator]
+    install(model, "cats", cuts, observed)
+    return InputSparse(model, "cats", cuts, keeps, observed, sizes)
 
 
 def keep_for_tolerance(
-    model: nn.Module, data: Iterable[Any], perplexity: Any, *, score: str = "wina", tolerance: float = 0.01
+    model: nn.Module,
+    data: Iterable[Any],
+    perplexity: Any,
+    *,
+    tolerance: float = 0.01,
+    resolution: float = 1 / 64,
+    names: Sequence[str] = (),
+    **options: Any,
 ) -> float:
     """The smallest share of inputs at which a model's perplexity rises by no more than a tolerance (PPL-p%).
 
@@ -351,14 +325,17 @@ def keep_for_tolerance(
         model: left unchanged.
         data: calibration batches.
         perplexity: function of a model.
-        score: see `sparsify_inputs`.
         tolerance: allowed relative rise.
+        resolution: width of the bracket at which the search ends.
+        names: layers to cut; empty for those that `only` and `skip` leave.
+        options: of `sparsify_inputs`.
     """
     batches = list(data)
 
     def measure(keep: float) -> float:
         if keep >= 1.0:
             return float(perplexity(model))
-        return float(perplexity(sparsify_inputs(model, batches, score=score, keep=keep, copy=True).model))
+        shares: float | dict[str, float] = dict.fromkeys(names, keep) if names else keep
+        return float(perplexity(sparsify_inputs(model, batches, keep=shares, copy=True, **options).model))
 
-    return keep_within(measure, tolerance)
+    return keep_within(measure, tolerance=tolerance, resolution=resolution)

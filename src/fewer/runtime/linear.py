@@ -1,4 +1,4 @@
-"""Drop-in linear layers on the kernels: packed, dense with the own kernel, and skipping small inputs.
+"""Drop-in linear layers on the kernels: packed, and dense with the own kernel.
 
 A layer makes its products when it is first called and keeps them; moving it, loading into it or copying it makes them
 anew. Under autograd, in torch.compile, on another device or in another number type the layer is an ordinary product
@@ -18,9 +18,9 @@ from fewer.method import FewerError
 from fewer.runtime import dispatch
 from fewer.runtime.choose import Rule, dense_rule, rule
 from fewer.runtime.format import Packed, check, unpack_weight
-from fewer.runtime.kernels import Product, columns_product, dense_product, product, unpack_rows
+from fewer.runtime.kernels import Product, dense_product, product, unpack_rows
 
-__all__ = ["ActivationSparseLinear", "GemvLinear", "PackedLinear", "Prefill"]
+__all__ = ["GemvLinear", "NativeLinear", "PackedLinear", "Prefill"]
 
 #: What a packed layer does where no sparse kernel pays: keep a dense weight, or rebuild it a piece at a time.
 Prefill = Literal["keep", "rebuild"]
@@ -32,7 +32,7 @@ class _Ready(NamedTuple):
     by_batch: tuple[Product | None, ...]
 
 
-class _Native(nn.Module):
+class NativeLinear(nn.Module):
     """A linear layer whose small batches go to kernels and all else to torch."""
 
     bias: Tensor | None
@@ -97,7 +97,7 @@ class _Native(nn.Module):
     def _device(self) -> torch.device:
         return next(self.buffers()).device
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Native:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NativeLinear:
         """Move with the model; a change of number type reaches inputs and bias, never the stored weight."""
         probe = fn(torch.empty(0, dtype=self.dtype, device=self._device()))
         self.dtype = probe.dtype
@@ -116,7 +116,7 @@ class _Native(nn.Module):
         return {**self.__dict__, "_ready": None}
 
 
-class PackedLinear(_Native):
+class PackedLinear(NativeLinear):
     """A linear layer with a packed weight.
 
     Memory: the packed weight, and with `prefill="keep"` also a dense one from the first call that needs it (a batch
@@ -230,7 +230,7 @@ class PackedLinear(_Native):
         return {**super().__getstate__(), "_dense": None}
 
 
-class GemvLinear(_Native):
+class GemvLinear(NativeLinear):
     """A dense linear layer whose single inputs go to the own kernel: the control, and a gain where nothing is pruned.
 
     Args:
@@ -253,78 +253,7 @@ class GemvLinear(_Native):
     def _by_torch(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Native:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NativeLinear:
         super()._apply(fn)
         self.weight = self.weight.to(self.dtype)
-        return self
-
-
-class ActivationSparseLinear(_Native):
-    """A linear layer that leaves out inputs with |x_j| * norm_j <= threshold, at every token alike.
-
-    One token goes to the column-skipping kernel, which reads only the columns of W that are needed; more tokens are
-    masked and multiplied densely. The weight is stored transposed, once.
-
-    Args:
-        weight: (out, in) float32 or bfloat16.
-        threshold: what an input must exceed; 0 leaves out exact zeros only.
-        norms: (in,) factors (WINA: column norms), or None.
-        bias: (out,) or None.
-
-    Raises:
-        FewerError: a negative or non-finite threshold, or norms of another shape.
-
-    >>> layer = ActivationSparseLinear(torch.tensor([[1.0, 1.0]]), 0.5)
-    >>> layer(torch.tensor([0.4, 2.0])).tolist()
-    [2.0]
-    """
-
-    weight_t: Tensor
-    norms: Tensor | None
-    threshold: Tensor
-
-    def __init__(
-        self, weight: Tensor, threshold: float, *, norms: Tensor | None = None, bias: Tensor | None = None
-    ) -> None:
-        super().__init__(weight.shape[0], weight.shape[1], bias, weight.dtype)
-        if not 0 <= threshold < float("inf"):
-            raise FewerError(f"threshold must be a finite number of at least 0, not {threshold}")
-        if norms is not None and norms.shape != (weight.shape[1],):
-            raise FewerError(f"norms have shape {tuple(norms.shape)}, expected ({weight.shape[1]},)")
-        self.register_buffer("weight_t", weight.detach().T.contiguous())
-        self.register_buffer("norms", None if norms is None else norms.detach().to(torch.float32))
-        self.register_buffer("threshold", torch.tensor(float(threshold), dtype=torch.float32))
-        #: Share of inputs that stayed on the calibration data, where it is known.
-        self.observed: float | None = None
-
-    @property
-    def weight(self) -> Tensor:
-        """The dense weight (out, in), a view."""
-        return self.weight_t.T
-
-    def active(self, x: Tensor) -> Tensor:
-        """Bool of the shape of x: the inputs that stay."""
-        worth = x.to(torch.float32).abs()
-        return ~((worth if self.norms is None else worth * self.norms) <= self.threshold)
-
-    def extra_repr(self) -> str:
-        """Shape and threshold."""
-        return f"{super().extra_repr()}, threshold={float(self.threshold):.4g}, norms={self.norms is not None}"
-
-    def _rule(self, tier: str) -> Rule:
-        return () if tier in ("dense", "extension-portable") else ((1, "columns"),)
-
-    def _product(self, form: str, dtype: torch.dtype) -> Product:
-        return columns_product(
-            self.weight_t, float(self.threshold), self.norms, self.bias, tier=dispatch.tier(), x_dtype=dtype
-        )
-
-    def _by_torch(self, x: Tensor) -> Tensor:
-        left = torch.where(self.active(x), x, torch.zeros_like(x))
-        y = left @ self.weight_t
-        return y if self.bias is None else y + self.bias
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Native:
-        super()._apply(fn)
-        self.weight_t = self.weight_t.to(self.dtype)
         return self

@@ -12,9 +12,9 @@ from torch import nn
 
 from fewer.method import FewerError
 from fewer.runtime.format import BLOCK_HEIGHT, DTYPES, Packed, pack_weight
-from fewer.runtime.linear import GemvLinear, PackedLinear, Prefill
+from fewer.runtime.linear import GemvLinear, NativeLinear, PackedLinear, Prefill
 
-__all__ = ["linear_layers", "pack", "replace"]
+__all__ = ["dense_weights", "linear_layers", "native_layers", "pack", "replace"]
 
 #: A block may hold this many zeros for one kept weight before single weights are packed instead.
 _SPARE = 1.02
@@ -100,6 +100,23 @@ def linear_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Li
         for child, layer in parent.named_children():
             if type(layer) is nn.Linear:
                 yield parent, child, f"{path}.{child}" if path else child, layer
+
+
+def dense_weights(model: nn.Module) -> list[torch.Tensor]:
+    """Parameters, and the weights of layers that hold theirs in another form, each once."""
+    found = {id(value): value for value in model.parameters()}
+    for module in model.modules():
+        if isinstance(module, NativeLinear):
+            shared = getattr(module, "weight_t", None)
+            key = shared if shared is not None else module._buffers.get("weight", module)
+            found.setdefault(id(key), module.weight)  # type: ignore[arg-type]
+    return list(found.values())
+
+
+def native_layers(model: nn.Module) -> list[NativeLinear]:
+    """The layers of this package inside a model's numbered blocks: what pruning chooses, heads left out."""
+    named = model.named_modules()
+    return [m for name, m in named if isinstance(m, NativeLinear) and any(map(str.isdigit, name.split(".")))]
 
 
 def _packed(weight: torch.Tensor, dtype: torch.dtype | None) -> Packed:

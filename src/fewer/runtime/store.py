@@ -21,18 +21,25 @@ from fewer.adapt.shards import SINGLE, Shards
 from fewer.adapt.skeleton import hollow
 from fewer.method import FewerError
 from fewer.runtime.format import DTYPES, Packed
-from fewer.runtime.linear import ActivationSparseLinear, GemvLinear, PackedLinear
+from fewer.runtime.linear import GemvLinear, PackedLinear
+from fewer.runtime.skipping import ActivationSparseLinear, Cut, GatedCut
 
-__all__ = ["load", "save"]
+__all__ = ["distinct", "is_packed", "load_packed", "save", "write_directory"]
 
 FORMAT, VERSION = "fewer-packed", "1"
 _NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in (*DTYPES, torch.float16, torch.float64)}
-_KINDS: dict[type, str] = {PackedLinear: "packed", GemvLinear: "gemv", ActivationSparseLinear: "inputs"}
+_KINDS: dict[type, str] = {
+    PackedLinear: "packed",
+    GemvLinear: "gemv",
+    ActivationSparseLinear: "inputs",
+    GatedCut: "gate",
+}
 #: What a layer's entry in the header must have, by kind.
 _FIELDS: dict[str, dict[str, type[int] | type[str] | type[bool]]] = {
     "packed": {"rows": int, "cols": int, "height": int, "dtype": str, "prefill": str, "bias": bool},
-    "inputs": {"rows": int, "cols": int, "dtype": str, "norms": bool, "bias": bool},
+    "inputs": {"rows": int, "cols": int, "dtype": str, "norms": bool, "bias": bool, "count": int, "group": int},
     "gemv": {},
+    "gate": {},
 }
 
 
@@ -49,34 +56,61 @@ def save(model: nn.Module, out: str | Path) -> Path:
     Raises:
         FewerError: `out` is not ours, a number is not finite, or no space is left.
     """
-    from safetensors.torch import save_file
-
-    from fewer import __version__
-
-    state = _state(model)
-    for name, value in state.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise FewerError(f"refusing to save: tensor '{name}' holds NaN or infinity")
+    state = distinct(tensors_of(model))
     layers = {
         name: _describe(layer) for name, layer in model.named_modules(remove_duplicate=False) if type(layer) in _KINDS
     }
     if not layers:
         raise FewerError("the model has no packed layer: pack it first, or save it with `fewer.adapt.checkpoint.save`")
     header = {"format": FORMAT, "version": VERSION, "layers": json.dumps(layers, sort_keys=True)}
-    target = Path(out)
+    mark = {"format": FORMAT, "version": VERSION}
+    return write_directory(model, state, Path(out), header, {}, mark)
+
+
+def write_directory(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    target: Path,
+    header: Mapping[str, str],
+    extras: Mapping[str, str],
+    mark: Mapping[str, Any],
+) -> Path:
+    """Write tensors in one file beside the model's configuration, tokenizer and licence, whole or not at all.
+
+    Raises:
+        FewerError: the directory is not ours, a number is not finite, or no space is left.
+    """
+    from safetensors.torch import save_file
+
+    from fewer import __version__
+
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise FewerError(f"refusing to save: tensor '{name}' holds NaN or infinity")
     with whole(target, sum(value.nbytes for value in state.values())) as partial:
-        save_file(state, str(partial / SINGLE), metadata=header)
+        save_file(dict(state), str(partial / SINGLE), metadata=dict(header))
         for part in (getattr(model, "config", None), getattr(model, "generation_config", None)):
             if part is not None and hasattr(part, "save_pretrained"):
                 with quiet():
                     part.save_pretrained(partial)
         source = Path(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
         copy_beside(source if source.is_dir() and str(source) != "." else None, partial)
-        write_extras(partial, {}, {"fewer": __version__, "format": FORMAT, "version": VERSION})
+        write_extras(partial, extras, {"fewer": __version__, **mark})
     return target
 
 
-def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
+def is_packed(path: Path) -> bool:
+    """Whether a directory holds a file that `save` wrote; damage is left for the reader to name."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path / SINGLE), framework="pt") as opened:
+            return (opened.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
+def load_packed(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     """Read a model that `save` wrote.
 
     Args:
@@ -97,10 +131,13 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     module = into if into is not None else _skeleton(place)
     dense: dict[str, nn.Module] = {}
     for name, entry in layers.items():
-        if entry["kind"] != "gemv":
+        if entry["kind"] in ("packed", "inputs"):
             _put(module, name, _layer(shards, name, entry, place))
             for key in [key for key in state if key.startswith(f"{name}.")]:
                 del state[key]
+        elif entry["kind"] == "gate":
+            _put_gate(module, name, shards, place)
+            state.pop(f"{name}.threshold", None)
     rest = {name: _finite(shards, name, place) for name in state}
     _fill(module, rest, place)
     for name, entry in layers.items():
@@ -114,11 +151,11 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     return module.eval()
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """Every tensor once: an own dense layer may share its weight with an embedding."""
+def distinct(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every tensor once, in its own memory: an own dense layer may share its weight with an embedding."""
     seen: set[tuple[int, tuple[int, ...]]] = set()
     state: dict[str, Tensor] = {}
-    for name, value in tensors_of(model).items():
+    for name, value in tensors.items():
         place = (value.data_ptr(), tuple(value.shape))
         if value.numel() and place in seen:
             continue
@@ -128,8 +165,8 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _describe(layer: nn.Module) -> dict[str, Any]:
-    if isinstance(layer, GemvLinear):
-        return {"kind": "gemv"}
+    if isinstance(layer, GemvLinear | GatedCut):
+        return {"kind": _KINDS[type(layer)]}
     assert isinstance(layer, PackedLinear | ActivationSparseLinear)
     entry = {
         "rows": layer.out_features, "cols": layer.in_features, "bias": layer.bias is not None,
@@ -137,7 +174,7 @@ def _describe(layer: nn.Module) -> dict[str, Any]:
     }  # fmt: skip
     if isinstance(layer, PackedLinear):
         return {"kind": "packed", **entry, "height": layer.height, "prefill": layer.prefill}
-    return {"kind": "inputs", **entry, "norms": layer.norms is not None}
+    return {"kind": "inputs", **entry, "norms": layer.norms is not None, "count": layer.count, "group": layer.group}
 
 
 def _read_header(file: Path) -> dict[str, dict[str, Any]]:
@@ -200,10 +237,27 @@ def _layer(shards: Shards, name: str, entry: Mapping[str, Any], place: Path) -> 
     if tuple(weight_t.shape) != (cols, rows) or weight_t.dtype != dtype or threshold.numel() != 1:
         raise FewerError(f"{where}: weight has {weight_t.dtype} {tuple(weight_t.shape)}, expected ({cols}, {rows})")
     norms = take("norms") if entry["norms"] else None
+    cut = Cut(float(threshold), entry["count"], entry["group"])
     try:
-        return ActivationSparseLinear(weight_t.T, float(threshold), norms=norms, bias=bias)
+        return ActivationSparseLinear(weight_t.T, cut, norms=norms, bias=bias)
     except FewerError as error:
         raise FewerError(f"{where}: {error}") from None
+
+
+def _put_gate(module: nn.Module, name: str, shards: Shards, place: Path) -> None:
+    """Put the cut around the activation of a gate."""
+    key = f"{name}.threshold"
+    if key not in shards.tensors or shards.read(key).numel() != 1:
+        raise FewerError(f"'{place / SINGLE}': gate '{name}' has no single tensor 'threshold'")
+    activation = _at(module, name, place)
+    parent, _, child = name.rpartition(".")
+    if isinstance(activation, nn.Linear) or any(True for _ in activation.parameters()):
+        raise FewerError(f"'{place / SINGLE}': '{name}' is not the activation of a gate")
+    try:
+        gate = GatedCut(activation, float(_finite(shards, key, place)))
+    except FewerError as error:
+        raise FewerError(f"'{place / SINGLE}': gate '{name}': {error}") from None
+    setattr(module.get_submodule(parent), child, gate)
 
 
 def _finite(shards: Shards, name: str, place: Path) -> Tensor:

@@ -8,13 +8,22 @@ from fewer.score.combine import contrast, product, total
 from fewer.score.curvature import obs
 from fewer.score.flow import grasp, synflow
 from fewer.score.gradient import fisher, gblm, gblm_l1, taylor, taylor_second
-from fewer.score.inputs import cut, greedy_keeps, input_magnitude, keep_within, top_inputs, wina
+from fewer.score.inputs import (
+    cut,
+    gate_magnitude,
+    greedy_keeps,
+    input_magnitude,
+    keep_within,
+    random_inputs,
+    top_inputs,
+    wina,
+)  # fmt: skip
 from fewer.score.reference import d_pruner, gaprune
 from fewer.score.spectral import lift, spectrum
 from fewer.score.weights import magnitude, random
 
 __all__ = [
-    "contrast", "cut", "d_pruner", "fisher", "gaprune", "gblm", "gblm_l1", "grasp", "greedy_keeps",
-    "input_magnitude", "keep_within", "lift", "lora_prune", "magnitude", "obs", "product", "pst", "random", "ria",
-    "spectrum", "synflow", "taylor", "taylor_second", "top_inputs", "total", "wanda", "wina",
+    "contrast", "cut", "d_pruner", "fisher", "gaprune", "gate_magnitude", "gblm", "gblm_l1", "grasp", "greedy_keeps",
+    "input_magnitude", "keep_within", "lift", "lora_prune", "magnitude", "obs", "product", "pst", "random",
+    "random_inputs", "ria", "spectrum", "synflow", "taylor", "taylor_second", "top_inputs", "total", "wanda", "wina",
 ]  # fmt: skip

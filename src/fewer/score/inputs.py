@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from array_api_compat import array_namespace
 
 from fewer.method import FewerError, Paper, method
+from fewer.score.activation import wanda
+from fewer.score.weights import magnitude, random
 from fewer.types import Array, Mask
 
-__all__ = ["cut", "greedy_keeps", "input_magnitude", "keep_within", "top_inputs", "wina"]
+__all__ = ["cut", "gate_magnitude", "greedy_keeps", "input_magnitude", "keep_within", "random_inputs", "top_inputs",
+           "wina"]  # fmt: skip
 
 _TEAL = Paper("Training-Free Activation Sparsity in Large Language Models", 2024, "2408.14690")
 _CATS = Paper("CATS: Contextually-Aware Thresholding for Sparsity in Large Language Models", 2024, "2404.08763")
@@ -51,12 +54,13 @@ def wina(x: Array, column_norm: Array, /) -> Array:
     Reference: Chen et al. 2025, equation 4; read beside released code (mask on x * norm(W, dim=0)).
     """
     xp = array_namespace(x, column_norm)
-    return xp.abs(x) * column_norm
+    # Wanda with the roles exchanged: tokens stand for rows, the weights that an input meets for the data.
+    return xp.reshape(wanda(xp.reshape(x, (-1, x.shape[-1])), column_norm), x.shape)
 
 
-@method("input-score", "magnitude", papers=[_TEAL, _CATS], formula="|x_j|", unit="input")
+@method("input-score", "magnitude", papers=[_TEAL], formula="|x_j|", unit="input")
 def input_magnitude(x: Array, /) -> Array:
-    """Size of an input, as TEAL and CATS cut it.
+    """Size of an input, as TEAL cuts it.
 
     Formula: |x_j|
 
@@ -70,7 +74,57 @@ def input_magnitude(x: Array, /) -> Array:
     >>> input_magnitude(np.array([1.0, -2.0]))
     array([1., 2.])
     """
-    return array_namespace(x).abs(x)
+    return magnitude(x)
+
+
+@method(
+    "input-score",
+    "cats",
+    papers=[_CATS],
+    formula="|a(g)_j| of the activated gate",
+    unit="input",
+    note="in gated blocks alone: the gate is cut and the layer after it skips what became zero",
+)
+def gate_magnitude(x: Array, /) -> Array:
+    """Size of an activated gate: where it is cut, the product that it gates is zero.
+
+    Formula: |a(g)_j|, g the gate's projection and a its activation.
+
+    Args:
+        x: (..., in) activated gates.
+
+    Returns:
+        (..., in) worth of each input of the layer after the gate.
+
+    >>> import numpy as np
+    >>> gate_magnitude(np.array([0.5, -2.0]))
+    array([0.5, 2. ])
+
+    Reference: Lee et al. 2024, section 4.1.
+    """
+    return magnitude(x)
+
+
+@method("input-score", "random", formula="u_j ~ Uniform[0, 1), the same at every token", unit="input", status="ours")
+def random_inputs(x: Array, /, *, seed: int = 0) -> Array:
+    """Uniform numbers, one an input and the same for every token: the control of every comparison.
+
+    Formula: u_j = hash(seed, j) / 2^24, as the score `random` of weights.
+
+    Args:
+        x: (..., in); only its shape, dtype and device are used.
+        seed: any whole number.
+
+    Returns:
+        (..., in) numbers in [0, 1).
+
+    >>> import numpy as np
+    >>> bool(np.all(random_inputs(np.ones((2, 3)))[0] == random_inputs(np.zeros((2, 3)))[1]))
+    True
+    """
+    xp = array_namespace(x)
+    row = xp.reshape(x, (-1, x.shape[-1]))[:1, :]
+    return xp.broadcast_to(random(row, seed=seed)[0, :], x.shape)
 
 
 @method(
@@ -196,7 +250,9 @@ def greedy_keeps(
     status="variant",
     note="the paper's PPL-p% bisects on a per-layer truncation error; here the share kept itself is bisected",
 )
-def keep_within(perplexity: Callable[[float], float], tolerance: float, /, *, resolution: float = 1 / 64) -> float:
+def keep_within(
+    perplexity: Callable[[float], float], /, *, tolerance: float = 0.01, resolution: float = 1 / 64
+) -> float:
     """The smallest share of inputs whose perplexity stays within a tolerance of the dense model's.
 
     Args:
@@ -210,7 +266,7 @@ def keep_within(perplexity: Callable[[float], float], tolerance: float, /, *, re
     Raises:
         FewerError: a negative tolerance or a resolution outside of (0, 1).
 
-    >>> keep_within(lambda keep: 2 - keep, 0.25)
+    >>> keep_within(lambda keep: 2 - keep, tolerance=0.25)
     0.75
 
     Reference: Luo et al. 2024, section 3.1.

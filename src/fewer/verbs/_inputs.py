@@ -27,7 +27,8 @@ def load(path: str | Path, *, dtype: Any = None) -> Opened:
     """Open a checkpoint directory, or "demo" for the small model that ships with fewer.
 
     Args:
-        path: directory with `config.json` and safetensors, or "demo".
+        path: directory with `config.json` and safetensors, or "demo"; packed layers and cuts of inputs beside the
+            weights are honoured.
         dtype: element type to load in; by default the stored one.
 
     Returns:
@@ -37,9 +38,9 @@ def load(path: str | Path, *, dtype: Any = None) -> Opened:
     Raises:
         FewerError: not a checkpoint, damaged, a pickle, or one that needs code of its own.
     """
-    from fewer import adapt
+    from fewer.runtime import open_as_stored
 
-    return adapt.open(path, dtype=dtype)
+    return open_as_stored(path, dtype=dtype)
 
 
 def text(
@@ -78,7 +79,7 @@ def opened_of(model: Any) -> Opened:
     inner = getattr(model, "opened", None)
     if isinstance(inner, adapt.Opened):
         return inner
-    return adapt.open(model)
+    return load(model) if isinstance(model, str | Path) else adapt.open(model)
 
 
 def module_of(model: Any) -> nn.Module:

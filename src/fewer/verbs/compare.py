@@ -237,13 +237,17 @@ def _dense(opened: Opened, quality: Quality) -> Candidate:
 
 def _sizes(opened: Opened, layers: Sequence[LayerResult]) -> dict[str, Any]:
     """Parameters, non-zero parameters and bytes of a model; a shared parameter counts once."""
-    parameters = list(opened.module.parameters())
+    from fewer.runtime.model import dense_weights
+
+    weights = dense_weights(opened.module)
+    # Layers that skip inputs are no candidates any more: all of their weights are kept.
     width = {layer.name: layer.dtype.itemsize for layer in opened.candidates}
-    saved = sum(max(0, width[row.name] * (row.total - row.kept) - -(-row.total // 8)) for row in layers)
-    total = sum(p.numel() * p.element_size() for p in parameters)
+    packable = [row for row in layers if row.name in width]
+    saved = sum(max(0, width[row.name] * (row.total - row.kept) - -(-row.total // 8)) for row in packable)
+    total = sum(w.numel() * w.element_size() for w in weights)
     return {
-        "parameters": sum(p.numel() for p in parameters),
-        "nonzero": sum(int((p != 0).sum()) for p in parameters),
+        "parameters": sum(w.numel() for w in weights),
+        "nonzero": sum(int((w != 0).sum()) for w in weights),
         "bytes": total,
         "packed_bytes": total - saved,
     }

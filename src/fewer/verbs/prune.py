@@ -13,6 +13,7 @@ from fewer.method import FewerError, catalogue
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import DataSettings, Keep, Recipe
 from fewer.verbs._engine import Engine, missing_data, run_rounds
+from fewer.verbs.inputs import random_inputs_like, run_inputs
 from fewer.verbs.pruned import Pruned
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def prune(
             pattern says.
         pattern: "unstructured", "2:4" (keep 2 of 4), "16x1" (rows x columns), "row", "column", "layer".
         within: who competes with whom: "row", "column", "group", "layer"; by default the score's own habit.
-        unit: what is kept or dropped; the pattern implies it.
+        unit: what is kept or dropped: what the pattern implies, or "input" to leave out small inputs at run time.
         budget: how kept weights are shared out over layers.
         update: what happens to the weights that stay.
         score_options: knobs of the score.
@@ -155,8 +156,13 @@ def run(
 
     if out is not None:
         check_target(Path(out))
-        if isinstance(model, str | Path):
-            return _streamed.run(model, data, recipe, out, progress, reference)
+    if recipe.unit == "input":
+        skipping = run_inputs(model, data, recipe, inplace=inplace, progress=progress)
+        if out is not None:
+            skipping.save(out)
+        return skipping
+    if out is not None and isinstance(model, str | Path):
+        return _streamed.run(model, data, recipe, out, progress, reference)
     opened = opened_of(model)
     fresh = inplace or isinstance(model, str | Path)
     result = _run_in_memory(opened, data, recipe, reference, fresh=fresh, progress=progress)
@@ -191,8 +197,11 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
         seed: of the selection.
 
     Returns:
-        The dense model with random weights dropped and no update: the control that a method must beat.
+        The dense model with random weights dropped and no update (or random inputs left out, where the other result
+        leaves out inputs): the control that a method must beat.
     """
+    if like.plan.recipe.unit == "input":
+        return random_inputs_like(model, like, seed=seed)
     recipe = dataclasses.replace(
         like.plan.recipe,
         name="random",

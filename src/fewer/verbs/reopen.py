@@ -29,6 +29,7 @@ def reopen(path: str | Path) -> Pruned:
     from fewer.plan import make_plan
     from fewer.recipe import load_recipe
     from fewer.verbs._inputs import load
+    from fewer.verbs.inputs import reopen_inputs
     from fewer.verbs.masks import Masks
     from fewer.verbs.pruned import Pruned
     from fewer.verbs.result import LayerResult
@@ -38,6 +39,8 @@ def reopen(path: str | Path) -> Pruned:
         raise FewerError(f"'{path}' was not pruned by fewer: it has no fewer-recipe.toml; `fewer eval` measures it")
     recipe = load_recipe(folder / "fewer-recipe.toml")
     account = _account(folder / "fewer-report.json")
+    if recipe.unit == "input":
+        return reopen_inputs(folder, recipe, account)
     opened = load(folder)
     plan = make_plan(opened, recipe)
     known = {row["name"]: row.get("damage") for row in account["layers"]}
