@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fewer.input_recipe import budget_of
-from fewer.method import FewerError, Method, find
+from fewer.method import FewerError, Method, find, nearest
 from fewer.recipe import Recipe
 from fewer.types import EVIDENCE
 
@@ -171,6 +171,10 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     chosen, excluded = _choose(outline.candidates, recipe)
     for entry in chosen:
         pattern.check(entry.shape, entry.name)
+    for row in recipe.where:
+        if not any(row.matches(entry.name) for entry in chosen):
+            names = nearest(row.match, [entry.name for entry in chosen])
+            raise FewerError(f"where: no layer to be pruned matches '{row.match}'{names}; `fewer plan` lists the names")
     evidence = evidence_of(recipe)
     measured = (*evidence, "input_gram") if _measures_damage(recipe, chosen, evidence) else evidence
     grids = {entry.name: pattern.grid(entry.shape) for entry in chosen}

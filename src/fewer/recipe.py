@@ -62,6 +62,14 @@ class Where:
     match: str = _field("*", "glob over layer names")
     keep: Keep = field(default=0.5, metadata={"help": "share kept here: a number, or a list over depth"})
 
+    def matches(self, name: str) -> bool:
+        """Whether the glob matches a layer's name; brackets are literal, because `experts.down_proj[3]` is a name.
+
+        >>> Where("*.down_proj[3]").matches("experts.down_proj[3]")
+        True
+        """
+        return fnmatchcase(name, self.match.replace("[", "[[]"))
+
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
@@ -191,7 +199,7 @@ class Recipe:
         0.4
         """
         for row in self.where:
-            if fnmatchcase(name, row.match):
+            if row.matches(name):
                 return _at(row.keep, depth)
         return _at(0.5 if self.keep is None else self.keep, depth)
 

@@ -131,3 +131,14 @@ def sample(family: str, *, padded: bool = False, count: int = 4) -> list[dict[st
             batch["attention_mask"] = mask
         batches.append(batch)
     return batches
+
+
+@torch.no_grad()
+def outputs(family: str, model: nn.Module) -> torch.Tensor:
+    """What a model makes of its first batch."""
+    batch = sample(family)[0]
+    if family == "cnn":
+        return model(batch["inputs"])
+    dtype = next(model.parameters()).dtype
+    named = {"pixel_values": batch["inputs"].to(dtype)} if family == "vit" else batch
+    return model(**named).logits

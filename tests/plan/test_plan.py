@@ -79,6 +79,13 @@ def test_filters_and_depth():
     assert [row.keep for row in make_plan(outline(), recipe).rows] == [0.75, 0.75, 1.0, 1.0, 0.25, 0.25]
 
 
+def test_a_filter_that_matches_no_layer_is_refused():
+    with pytest.raises(
+        FewerError, match=r"where: no layer to be pruned matches 'blocks\.1\.upp'; did you mean 'blocks"
+    ):
+        make_plan(outline(), Recipe(where=(Where("blocks.1.upp", 0.3),)))
+
+
 @pytest.mark.parametrize(("pattern", "kept"), [("1:4", 24), ("2:4", 48), ("4x2", 48), ("row", 48), ("column", 48)])
 def test_patterns_count_weights(pattern, kept):
     assert [row.kept for row in make_plan(outline(), Recipe(score="magnitude", pattern=pattern)).rows] == [kept] * 6

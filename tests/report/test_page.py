@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -163,3 +165,14 @@ def test_a_path_that_cannot_be_written_is_one_line(two_settings, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FewerError, match=r"cannot write report '.*file/report.html': "):
         to_html(two_settings, str(tmp_path / "file" / "report.html"))
+
+
+def test_a_page_for_which_there_is_no_room_leaves_nothing(two_settings, tmp_path, monkeypatch):
+    def full(path, text, encoding):
+        path.write_bytes(text[:9].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(FewerError, match=r"cannot write report .*: No space left on device"):
+        two_settings.to_html(str(tmp_path / "page.html"))
+    assert list(tmp_path.iterdir()) == []

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -244,29 +242,6 @@ def test_histograms_count_every_nonzero_weight_once():
     weights = next(h for h in done.histograms if h.title == "weights")
     assert sum(weights.kept) + sum(weights.dropped) == sum(row.total for row in done.layers)
     assert len(weights.edges) == len(weights.kept) + 1
-
-
-RELOAD = """
-import sys, torch
-from transformers import AutoModelForCausalLM
-model = AutoModelForCausalLM.from_pretrained(sys.argv[1]).eval()
-torch.save(model(input_ids=torch.load(sys.argv[2])).logits.detach(), sys.argv[3])
-"""
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_reload_in_a_fresh_process_gives_the_same_bits(tmp_path, dtype):
-    tiny_llama().to(dtype).save_pretrained(tmp_path / "dense")
-    done = fewer.prune(tmp_path / "dense", tokens(), keep=0.5, update="zero")
-    assert next(done.model.parameters()).dtype == dtype
-    torch.set_num_threads(1)
-    out = done.save(tmp_path / "out")
-    torch.save(tokens(), tmp_path / "ids.pt")
-    arguments = [str(out), str(tmp_path / "ids.pt"), str(tmp_path / "logits.pt")]
-    subprocess.run([sys.executable, "-c", "import torch\ntorch.set_num_threads(1)" + RELOAD, *arguments], check=True)
-    with torch.no_grad():
-        expected = done.model(input_ids=tokens()).logits
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
 
 
 def test_the_output_says_where_it_comes_from(tmp_path):

@@ -100,7 +100,7 @@ def check_space(out: Path, need: int) -> None:
     """
     free = shutil.disk_usage(out.absolute().parent).free
     if need > free:
-        raise FewerError(f"no space left for '{out}': {need / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+        raise FewerError(f"no space left for '{out}': {need:,} bytes are needed, {free:,} are free")
 
 
 def is_full(error: BaseException) -> bool:

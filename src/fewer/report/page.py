@@ -46,6 +46,8 @@ def to_html(comparison: Comparison, path: str) -> str:
         partial.write_text(page(comparison), "utf-8")
         partial.replace(target)
     except OSError as error:
+        if not partial.is_dir():
+            partial.unlink(missing_ok=True)
         raise FewerError(f"cannot write report '{path}': {error.strerror or error}") from None
     return str(path)
 
