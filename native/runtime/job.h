@@ -69,6 +69,7 @@ typedef struct { const void *x; int kind; int64_t batch, cols; } Given;
 int inputs_rows(Given g, int64_t padded, int keep_bf16, Inputs *out);
 int inputs_int8(Given g, int64_t padded, int plus_128, Inputs *out);
 int inputs_transposed(Given g, int64_t padded_cols, int64_t padded_batch, Inputs *out);
+void cut_inputs(const void *x, int kind, const float *norms, float threshold, int64_t batch, int64_t cols, void *out);
 void finish(const float *y, const float *bias, int64_t batch, int64_t rows, int kind, void *out);
 
 /* threads.c */

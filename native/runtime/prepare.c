@@ -114,3 +114,28 @@ void finish(const float *y, const float *bias, int64_t batch, int64_t rows, int 
                 ((float *)out)[b * rows + r] = v;
         }
 }
+
+/* Inputs worth no more than the threshold become zero; what is not a number stays.  The same arithmetic as the choice
+ * of columns, so that a layer does the same at every batch. */
+void cut_inputs(const void *x, int kind, const float *norms, float threshold, int64_t batch, int64_t cols, void *out)
+{
+    for (int64_t b = 0; b < batch; b++) {
+        if (kind == BF16) {
+            const uint16_t *from = (const uint16_t *)x + b * cols;
+            uint16_t *to = (uint16_t *)out + b * cols;
+            for (int64_t j = 0; j < cols; j++) {
+                float worth = widen(from[j] & 0x7fff);
+                worth *= norms ? norms[j] : 1.0f;
+                to[j] = worth <= threshold ? 0 : from[j];
+            }
+        } else {
+            const float *from = (const float *)x + b * cols;
+            float *to = (float *)out + b * cols;
+            for (int64_t j = 0; j < cols; j++) {
+                float worth = from[j] < 0.0f ? -from[j] : from[j];
+                worth *= norms ? norms[j] : 1.0f;
+                to[j] = worth <= threshold ? 0.0f : from[j];
+            }
+        }
+    }
+}

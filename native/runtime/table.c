@@ -221,6 +221,23 @@ static PyObject *columns(PyObject *self, PyObject *const *args, Py_ssize_t given
     return PyLong_FromLongLong(job.active_count);
 }
 
+/* x kind, x, norms, threshold (address of a float), batch, cols, out */
+static PyObject *cut(PyObject *self, PyObject *const *args, Py_ssize_t given)
+{
+    int64_t n[MOST_ARGUMENTS];
+    (void)self;
+    if (numbers(args, given, 7, n) < 0)
+        return NULL;
+    if (n[0] < 0 || n[0] > BF16) {
+        PyErr_SetString(PyExc_ValueError, "no such kind");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    cut_inputs(AT(1), (int)n[0], AT(2), *(const float *)AT(3), n[4], n[5], AT(6));
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 /* kind, height, values, mask, offsets, cols, first row, last row (of blocks), out */
 static PyObject *unpack(PyObject *self, PyObject *const *args, Py_ssize_t given)
 {
@@ -257,6 +274,7 @@ PyMethodDef runtime_methods[] = {
     FAST("runtime_index", index_tiles, "Small-batch product of a bit-mask packed weight, float only."),
     FAST("runtime_blocks", blocks, "Product of a weight packed in 16x1 (float) or 32x1 (bfloat16) blocks."),
     FAST("runtime_columns", columns, "Product that skips small inputs; returns how many were left."),
+    FAST("runtime_cut", cut, "Inputs with the small ones set to zero."),
     FAST("runtime_unpack", unpack, "Packed rows to dense ones."),
     FAST("runtime_stream", stream, "Read memory once."),
     {NULL, NULL, 0, NULL},

@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fewer import runtime
     from fewer.method import FewerError, Paper, catalogue, find
     from fewer.recipe import Recipe, load_recipe
     from fewer.verbs._inputs import load, text
+    from fewer.verbs.bench import bench
     from fewer.verbs.compare import compare, race
     from fewer.verbs.evaluate import evaluate
+    from fewer.verbs.pack import pack
     from fewer.verbs.prune import plan_for, prune, run
     from fewer.verbs.reopen import reopen
     from fewer.verbs.sweep import materialise, sweep
@@ -23,6 +26,7 @@ _HOMES = {
     "FewerError": "fewer.method",
     "Paper": "fewer.method",
     "Recipe": "fewer.recipe",
+    "bench": "fewer.verbs.bench",
     "catalogue": "fewer.method",
     "compare": "fewer.verbs.compare",
     "evaluate": "fewer.verbs.evaluate",
@@ -30,11 +34,13 @@ _HOMES = {
     "load": "fewer.verbs._inputs",
     "load_recipe": "fewer.recipe",
     "materialise": "fewer.verbs.sweep",
+    "pack": "fewer.verbs.pack",
     "plan_for": "fewer.verbs.prune",
     "prune": "fewer.verbs.prune",
     "race": "fewer.verbs.compare",
     "reopen": "fewer.verbs.reopen",
     "run": "fewer.verbs.prune",
+    "runtime": "fewer",
     "sweep": "fewer.verbs.sweep",
     "text": "fewer.verbs._inputs",
 }
@@ -43,6 +49,7 @@ __all__ = [
     "FewerError",
     "Paper",
     "Recipe",
+    "bench",
     "catalogue",
     "compare",
     "evaluate",
@@ -50,11 +57,13 @@ __all__ = [
     "load",
     "load_recipe",
     "materialise",
+    "pack",
     "plan_for",
     "prune",
     "race",
     "reopen",
     "run",
+    "runtime",
     "sweep",
     "text",
 ]
@@ -66,6 +75,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'fewer' has no attribute '{name}'")
     import importlib
 
+    if _HOMES[name] == "fewer":
+        return importlib.import_module(f"fewer.{name}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 

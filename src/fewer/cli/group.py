@@ -29,6 +29,8 @@ COMMANDS: dict[str, str] = {
     "sweep": "fewer.cli.sweep",
     "materialise": "fewer.cli.sweep:materialise",
     "run": "fewer.cli.run",
+    "pack": "fewer.cli.pack",
+    "bench": "fewer.cli.bench",
     "select": "fewer.cli.select",
     "methods": "fewer.cli.methods",
 }

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-from fewer.method import FewerError
 from fewer.report import layers, quality, run
+from fewer.report.document import document, write
 from fewer.report.numbers import factor, nats, percent, perplexity, size
 from fewer.report.order import looks, times_closer
 from fewer.report.records import to_json
 from fewer.report.story import also, answer, headline
-from fewer.report.svg import Markup, join, tag
+from fewer.report.svg import Markup, tag
 from fewer.verbs.result import Comparison
 
 __all__ = ["page", "to_html"]
-
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-)
-_HATCH = (
-    '<svg class="defs" aria-hidden="true"><defs><pattern id="hatch" width="5" height="5" '
-    'patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line x1="0" y1="0" x2="0" y2="5" '
-    'style="stroke:var(--hatch)" stroke-width="1.1"/></pattern></defs></svg>'
-)
 
 
 def to_html(comparison: Comparison, path: str) -> str:
@@ -39,49 +29,19 @@ def to_html(comparison: Comparison, path: str) -> str:
     Raises:
         FewerError: the file cannot be written.
     """
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page(comparison), "utf-8")
-        partial.replace(target)
-    except OSError as error:
-        if not partial.is_dir():
-            partial.unlink(missing_ok=True)
-        raise FewerError(f"cannot write report '{path}': {error.strerror or error}") from None
-    return str(path)
+    return write(path, page(comparison))
 
 
 def page(comparison: Comparison) -> str:
     """The page as text: an HTML document whose every value from data is escaped."""
     drawn = looks(comparison.candidates)
-    here = Path(__file__)
-    body = tag(
-        "main",
-        None,
+    parts = (
         _header(comparison),
         quality.section(comparison, drawn),
         layers.section(comparison, drawn),
         run.section(comparison),
     )
-    foot = tag("footer", None, "Written by fewer. The page is complete in itself; its numbers are embedded as JSON.")
-    head = join(
-        [
-            Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
-            tag("title", None, f"fewer: {comparison.provenance.model}"),
-            tag("style", None, Markup(here.with_name("style.css").read_text("utf-8"))),
-        ]
-    )
-    data = Markup(to_json(comparison, indent=None).replace("<", "\\u003c"))
-    tail = join(
-        [
-            Markup('<div id="tip" role="tooltip" hidden></div>'),
-            tag("script", {"type": "application/json", "id": "data"}, data),
-            tag("script", None, Markup(here.with_name("script.js").read_text("utf-8"))),
-        ]
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>{_HATCH}{body}{foot}{tail}</body></html>\n'
+    return document(f"fewer: {comparison.provenance.model}", parts, to_json(comparison, indent=None))
 
 
 def _header(comparison: Comparison) -> Markup:

@@ -1,16 +1,15 @@
 """Time a model in several makes, side by side: torch dense, own dense, packed, activation-sparse.
 
 Both dense controls are always there. Steps of all contenders are interleaved in random order and the 20th percentile
-is taken; on one thread the clock is the thread's CPU time, which other programs cannot stretch. Weights are cold as
-in real decoding as long as the model is larger than the caches.
+is taken; on one thread the clock is the thread's CPU time, which other programs cannot stretch. Weights are cold, as
+they are when a model is larger than the caches: before every step of a smaller one, other memory is read.
 """
 
 from __future__ import annotations
 
-import copy
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,21 +17,27 @@ import torch
 from torch import nn
 
 from fewer.method import FewerError
-from fewer.runtime.inputs import sparsify_inputs
+from fewer.runtime.inputs import shared_copy, sparsify_inputs
 from fewer.runtime.linear import GemvLinear, PackedLinear
 from fewer.runtime.machine import Machine, machine
 from fewer.runtime.model import linear_layers, pack, replace
 from fewer.runtime.skipping import ActivationSparseLinear
 
-__all__ = ["Bench", "Timing", "bench", "contenders", "random_llama"]
+__all__ = ["OWN", "TORCH", "Bench", "Timing", "bench", "contenders", "own_dense", "random_llama", "weights_read"]
 
 _CLASSES = (nn.Linear, PackedLinear, GemvLinear, ActivationSparseLinear)
 TORCH, OWN = "torch dense", "own dense"
+#: Models that read less than this would stay in the caches of a processor from one step to the next.
+_COLD_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """One contender at one batch in one phase. Bytes are those of linear weights read for one token at batch 1."""
+    """One contender at one batch in one phase.
+
+    Milliseconds are those of a step (of the whole prompt, in prefill); those of a layer are spent inside of a linear
+    layer, on average. Bytes are those of linear weights, read once a step, over the tokens of the step.
+    """
 
     contender: str
     phase: Literal["prefill", "decode"]
@@ -72,16 +77,26 @@ def contenders(
         data: calibration batches; without any that make is left out.
         dtype: stored type of packed weights.
     """
-    own = copy.deepcopy(model)
-    replace(own, lambda layer: GemvLinear(layer.weight, layer.bias))
-    found: dict[str, nn.Module] = {TORCH: model, OWN: own}
-    weights = [layer.weight for *_, layer in linear_layers(model)]
-    if any(int(torch.count_nonzero(weight)) < 0.7 * weight.numel() for weight in weights):
-        found["packed"] = pack(model, dtype=dtype, copy=True)
+    found: dict[str, nn.Module] = {TORCH: model, OWN: own_dense(model)}
+    if is_sparse(model):
+        found["packed"] = pack(shared_copy(model), dtype=dtype)
     if data:
         sparse = sparsify_inputs(model, data, score="magnitude", keep=keep, skip=(), copy=True)
         found["activation-sparse"] = sparse.model
     return found
+
+
+def own_dense(model: nn.Module) -> nn.Module:
+    """The same model on the own dense kernel: the control that shows what sparsity itself earns."""
+    own = shared_copy(model)
+    replace(own, lambda layer: GemvLinear(layer.weight, layer.bias))
+    return own
+
+
+def is_sparse(model: nn.Module) -> bool:
+    """Whether any linear layer has a share of zeros that packing pays for."""
+    weights = [layer.weight for *_, layer in linear_layers(model)]
+    return any(int(torch.count_nonzero(weight)) < 0.7 * weight.numel() for weight in weights)
 
 
 def bench(
@@ -122,17 +137,16 @@ def bench(
     chance, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     layers = sum(isinstance(module, _CLASSES) for module in first.modules())
     found: list[Timing] = []
+    rank = {name: place for place, name in enumerate(named)}
     for batch in batches:
         tokens = torch.randint(0, vocabulary, (batch, prompt + steps + 1), generator=generator)
         times = _race(named, tokens, prompt, steps, prefills, clock, chance)
-        for (contender, phase), seconds in times.items():
-            best = sorted(seconds)[len(seconds) // 5]
+        for (contender, phase), seen in sorted(times.items(), key=lambda pair: (pair[0][1], rank[pair[0][0]])):
+            seconds, inside = map(_low, zip(*seen, strict=True))
             count = batch * (prompt if phase == "prefill" else 1)
-            size = _bytes(named[contender])
-            milli = best * 1e3
-            found.append(
-                Timing(contender, phase, batch, count / best, milli, milli / max(layers, 1), size, len(seconds))
-            )
+            read = weights_read(named[contender], count) / count
+            layer = inside * 1e3 / max(layers, 1)
+            found.append(Timing(contender, phase, batch, count / seconds, seconds * 1e3, layer, round(read), len(seen)))
         if progress is not None:
             progress(f"batch {batch} timed")
     return Bench(machine(), name, layers, tuple(found))
@@ -167,6 +181,9 @@ def random_llama(
     return model
 
 
+_Times = dict[tuple[str, Literal["prefill", "decode"]], list[tuple[float, float]]]
+
+
 def _race(
     models: Mapping[str, nn.Module],
     tokens: torch.Tensor,
@@ -175,39 +192,88 @@ def _race(
     prefills: int,
     clock: Callable[[], float],
     chance: random.Random,
-) -> dict[tuple[str, Literal["prefill", "decode"]], list[float]]:
-    """Seconds of every call, contenders in a new random order at every turn."""
-    times: dict[tuple[str, Literal["prefill", "decode"]], list[float]] = {}
+) -> _Times:
+    """Seconds of every call and seconds inside of its linear layers, contenders in a new random order every turn."""
+    times: _Times = {}
     caches: dict[str, Any] = {}
     order = list(models)
-    with torch.inference_mode():
-        for turn in range(max(prefills, 0) + 1):
-            chance.shuffle(order)
-            for name in order:
-                start = clock()
-                out = models[name](tokens[:, :prompt], use_cache=True)
-                if turn:
-                    times.setdefault((name, "prefill"), []).append(clock() - start)
-                caches[name] = out.past_key_values
-        for step in range(steps + 1):
-            chance.shuffle(order)
-            for name in order:
-                here = tokens[:, prompt + step : prompt + step + 1]
-                start = clock()
-                out = models[name](here, past_key_values=caches[name], use_cache=True)
-                if step:
-                    times.setdefault((name, "decode"), []).append(clock() - start)
-                caches[name] = out.past_key_values
+    chill = _chill(models.values())
+    watches = {name: _Watch(model, clock) for name, model in models.items()}
+
+    def call(name: str, phase: Literal["prefill", "decode"], counts: bool, here: torch.Tensor) -> None:
+        past = {} if phase == "prefill" else {"past_key_values": caches[name]}
+        chill()
+        watch = watches[name]
+        watch.inside = 0.0
+        start = clock()
+        out = models[name](here, use_cache=True, **past)
+        spent = clock() - start
+        if counts:
+            times.setdefault((name, phase), []).append((spent, watch.inside))
+        caches[name] = out.past_key_values
+
+    try:
+        with torch.inference_mode():
+            for turn in range(max(prefills, 0) + 1):
+                chance.shuffle(order)
+                for name in order:
+                    call(name, "prefill", bool(turn), tokens[:, :prompt])
+            for step in range(steps + 1):
+                chance.shuffle(order)
+                for name in order:
+                    call(name, "decode", bool(step), tokens[:, prompt + step : prompt + step + 1])
+    finally:
+        for watch in watches.values():
+            watch.end()
     return times
 
 
-def _bytes(model: nn.Module) -> int:
+class _Watch:
+    """Sums up the time inside of a model's linear layers: two readings of the clock a layer."""
+
+    def __init__(self, model: nn.Module, clock: Callable[[], float]) -> None:
+        self.inside, self.clock, self.start = 0.0, clock, 0.0
+        layers = {id(m): m for m in model.modules() if isinstance(m, _CLASSES)}.values()
+        self.handles = [layer.register_forward_pre_hook(self._enter) for layer in layers]
+        self.handles += [layer.register_forward_hook(self._leave) for layer in layers]
+
+    def _enter(self, *_: Any) -> None:
+        self.start = self.clock()
+
+    def _leave(self, *_: Any) -> None:
+        self.inside += self.clock() - self.start
+
+    def end(self) -> None:
+        """Take the hooks away."""
+        for handle in self.handles:
+            handle.remove()
+
+
+def _chill(models: Iterable[nn.Module]) -> Callable[[], None]:
+    """Push weights out of the caches, where all of them together could stay in."""
+    if min(weights_read(model, 1) for model in models) >= _COLD_BYTES:
+        return lambda: None
+    other = torch.zeros(_COLD_BYTES // 4 // 4)
+
+    def read() -> None:
+        other.sum()
+
+    return read
+
+
+def _low(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 5]
+
+
+def weights_read(model: nn.Module, rows: int) -> int:
+    """Bytes of linear weights that one step reads, for so many rows of inputs."""
     total = 0
     for module in model.modules():
         if isinstance(module, PackedLinear):
-            total += module.packed.nbytes
+            dense = module.in_features * module.out_features * module.dtype.itemsize
+            total += module.packed.nbytes if module.by_kernel(rows) or module.prefill == "rebuild" else dense
         elif isinstance(module, ActivationSparseLinear):
-            share = module.observed if module.observed is not None else 1.0
+            share = module.observed if rows == 1 and module.observed is not None else 1.0
             total += round(share * module.weight_t.numel() * module.weight_t.element_size())
         elif isinstance(module, nn.Linear | GemvLinear):
             total += module.weight.numel() * module.weight.element_size()

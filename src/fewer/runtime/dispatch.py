@@ -19,7 +19,7 @@ import torch
 
 from fewer.method import FewerError, nearest
 
-__all__ = ["VARIABLE", "level", "native", "tier", "tiers"]
+__all__ = ["VARIABLE", "level", "loop", "native", "tier", "tiers"]
 
 #: Environment variable that forces a tier.
 VARIABLE = "FEWER_TIER"
@@ -73,6 +73,17 @@ def level(name: str) -> int | None:
     if extension is None or not name.startswith(_PREFIX):
         return None
     return int(extension.runtime_levels().index(name.removeprefix(_PREFIX)))
+
+
+def loop() -> str:
+    """Whose threads the kernels use: torch's pool, the OpenMP library that torch has loaded, or none.
+
+    >>> loop() in ("torch's pool", "OpenMP", "one thread")
+    True
+    """
+    if native() is None:
+        return "torch's pool"
+    return {_TORCH_LOOP: "torch's pool", _OPENMP_LOOP: "OpenMP"}.get(_parallel_loop()[0], "one thread")
 
 
 def _parallel_loop() -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from fewer.method import FewerError
 from fewer.runtime import dispatch
 from fewer.runtime.format import DTYPES, Packed, row_sums, to_bits, unpack_weight
 
-__all__ = ["FORMS", "Product", "forms", "multiply", "product", "skip_columns", "unpack_rows"]
+__all__ = ["FORMS", "Product", "cut_inputs", "forms", "multiply", "product", "skip_columns", "unpack_rows"]
 
 #: Inputs (..., in) and outputs (..., out) to fill, both contiguous, and the batch that they hold.
 Product = Callable[[Tensor, Tensor, int], object]
@@ -210,6 +210,35 @@ class _Columns:
 
     def __call__(self, x: Tensor, y: Tensor, batch: int) -> int:
         return self.call(x.data_ptr(), y.data_ptr())
+
+
+def cut_inputs(x: Tensor, threshold: Tensor, norms: Tensor | None) -> Tensor:
+    """Inputs (batch, in) with those of |x_j| norm_j <= threshold set to zero; what is not a number stays.
+
+    Args:
+        x: (..., in).
+        threshold: one float32 number.
+        norms: (in,) float32 factors, or None for ones.
+
+    >>> cut_inputs(torch.tensor([[0.4, -2.0]]), torch.tensor(0.5), None).tolist()
+    [[0.0, -2.0]]
+    """
+    extension = dispatch.native()
+    whole = x.is_cpu and x.dtype in _INPUTS and type(x) is Tensor and not torch.is_grad_enabled()
+    if extension is None or not whole or torch.compiler.is_compiling():
+        worth = x.to(torch.float32).abs()
+        return torch.where((worth if norms is None else worth * norms) <= threshold, torch.zeros_like(x), x)
+    if threshold.dtype != torch.float32 or (
+        norms is not None and (norms.dtype, norms.shape) != (torch.float32, x.shape[-1:])
+    ):
+        raise FewerError(
+            f"inputs of shape {tuple(x.shape)} need one float32 threshold and float32 norms of their width"
+        )
+    x, wide = x.contiguous(), None if norms is None else norms.contiguous()
+    out, cols = torch.empty_like(x), x.shape[-1]
+    batch = x.numel() // cols if cols else 0
+    extension.runtime_cut(_INPUTS[x.dtype], x.data_ptr(), _at(wide), threshold.data_ptr(), batch, cols, out.data_ptr())
+    return out
 
 
 def unpack_rows(packed: Packed, first: int, last: int, out: Tensor) -> None:

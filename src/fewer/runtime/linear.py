@@ -67,6 +67,11 @@ class NativeLinear(nn.Module):
         call(x if x.is_contiguous() else x.contiguous(), y, batch)
         return y
 
+    def by_kernel(self, batch: int) -> bool:
+        """Whether inputs of the layer's own number type go to a kernel at this batch, on the tier in force."""
+        found = next((form for most, form in self._rule(dispatch.tier()) if batch <= most), "torch")
+        return found != "torch" and self.dtype in (torch.float32, torch.bfloat16)
+
     def extra_repr(self) -> str:
         """Shape, as nn.Linear prints it."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fewer.method import FewerError
 from fewer.runtime import dispatch
 from fewer.runtime.choose import Rule
-from fewer.runtime.kernels import Product, columns_product
+from fewer.runtime.kernels import Product, columns_product, cut_inputs
 from fewer.runtime.linear import NativeLinear
 
 __all__ = ["ActivationSparseLinear", "Cut", "GatedCut", "largest"]
@@ -138,11 +139,12 @@ class ActivationSparseLinear(NativeLinear):
         return call(self._left(x), y, batch)
 
     def _left(self, x: Tensor) -> Tensor:
-        return torch.where(self.active(x), x, torch.zeros_like(x))
+        if self.count:
+            return torch.where(self.active(x), x, torch.zeros_like(x))
+        return cut_inputs(x, self.threshold, self.norms)
 
     def _by_torch(self, x: Tensor) -> Tensor:
-        y = self._left(x) @ self.weight_t
-        return y if self.bias is None else y + self.bias
+        return functional.linear(self._left(x), self.weight_t.T, self.bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NativeLinear:
         super()._apply(fn)

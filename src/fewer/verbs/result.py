@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Candidate", "Comparison", "Histogram", "LayerResult", "Provenance", "Quality"]
+__all__ = ["Candidate", "Comparison", "Histogram", "LayerResult", "Provenance", "Quality", "SpeedReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +126,53 @@ class Comparison:
     def to_html(self, path: str) -> str:
         """Write one self-contained page that opens offline; returns the path."""
         from fewer.report import to_html
+
+        return to_html(self, path)
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedReport:
+    """Timings of one model in several makes, both dense controls among them, on a named machine.
+
+    `timings` are records of contender, phase, batch, tokens_per_second, milliseconds, milliseconds_per_layer,
+    bytes_per_token and samples; `quality` holds makes whose outputs differ, and random selections like theirs.
+    """
+
+    model: str
+    machine: str
+    tier: str
+    clock: str
+    layers: int
+    baselines: tuple[str, str]
+    timings: tuple[Mapping[str, Any], ...]
+    quality: Mapping[str, Quality]
+    notes: tuple[str, ...]
+    date: str
+
+    def ratio(self, contender: str, against: str, *, phase: str = "decode", batch: int = 1) -> float | None:
+        """How many times faster a make is than another; None where either was not timed."""
+        speeds = {
+            row["contender"]: row["tokens_per_second"]
+            for row in self.timings
+            if (row["phase"], row["batch"]) == (phase, batch)
+        }
+        pair = speeds.get(contender), speeds.get(against)
+        return pair[0] / pair[1] if pair[0] and pair[1] else None
+
+    def to_json(self) -> str:
+        """Everything as JSON."""
+        from fewer.report.speed import to_json
+
+        return to_json(self)
+
+    def to_text(self) -> str:
+        """A table for the terminal."""
+        from fewer.report.speed import to_text
+
+        return to_text(self)
+
+    def to_html(self, path: str) -> str:
+        """Write one self-contained page with a chart."""
+        from fewer.report.speed_page import to_html
 
         return to_html(self, path)
