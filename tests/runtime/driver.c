@@ -142,6 +142,18 @@ static void try_shape(const Level *level, int kind, int64_t rows, int64_t cols, 
         compare("columns", level, kind, &job, want, slack);
         free(turned), free(active);
     }
+    if (height == 1 && kind == F32) {
+        float *left = exactly((size_t)(batch * cols) * sizeof *left);
+        float *norms = exactly((size_t)cols * sizeof *norms);
+        for (int64_t j = 0; j < cols; j++)
+            norms[j] = 0.5f;
+        cut_inputs(x, F32, norms, 0.25f, batch, cols, left);
+        for (int64_t i = 0; i < batch * cols; i++)
+            if (left[i] != (fabsf(x[i]) * 0.5f <= 0.25f ? 0.0f : x[i]))
+                printf("cut differs\n"), failures++;
+        cut_inputs(narrowed, BF16, NULL, 0.25f, batch, cols, narrowed);
+        free(left), free(norms);
+    }
     finish(job.y, NULL, batch, rows, BF16, narrowed = realloc(narrowed, (size_t)(batch * rows) * 2 + 2));
     free(weight), free(mask), free(offsets), free(sums), free(values), free(dense), free(x), free(y), free(narrowed);
     free(scale), free(want), free(again);

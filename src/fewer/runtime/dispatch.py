@@ -27,12 +27,20 @@ _PREFIX = "extension-"
 _TORCH_LOOP, _OPENMP_LOOP = 1, 2
 
 
+#: What the kernels of this version ask of the extension.
+_FUNCTIONS = (
+    "levels", "threads", "dense", "bitmask", "index", "blocks", "columns", "cut", "unpack", "stream",
+)  # fmt: skip
+
+
 @cache
 def native() -> ModuleType | None:
-    """The compiled extension with its threads set up, or None where it was not built."""
+    """The compiled extension with its threads set up, or None where it was not built (or not since an update)."""
     try:
         extension = importlib.import_module("fewer._native")
     except ImportError:
+        return None
+    if not all(hasattr(extension, f"runtime_{name}") for name in _FUNCTIONS):
         return None
     extension.runtime_threads(*_parallel_loop())
     return extension

@@ -195,8 +195,9 @@ def columns_product(
             _INPUTS[x_dtype],
         )  # fmt: skip
         return _Columns(call, kept)
-    run = _numba_columns if tier == "numba" else _torch_columns
-    return partial(run, weight_t, threshold, wide, bias)
+    if tier == "numba":
+        return _numba_columns(weight_t, threshold, wide, bias)
+    return partial(_torch_columns, weight_t, threshold, wide, bias)
 
 
 class _Columns:
@@ -282,25 +283,26 @@ def _torch_columns(
 
 
 def _numba_columns(
-    weight_t: Tensor, threshold: float, norms: Tensor | None, bias: Tensor | None, x: Tensor, y: Tensor, batch: int
-) -> int:
-    x = x.detach().reshape(-1)
+    weight_t: Tensor, threshold: float, norms: Tensor | None, bias: Tensor | None
+) -> Callable[[Tensor, Tensor, int], int]:
+    """Everything but the inputs as numpy arrays beforehand: at these sizes a call costs as much as a few columns."""
     import numpy as np
 
     from fewer.runtime import loops
 
     factors = np.empty(0, np.float32) if norms is None else norms.numpy()
-    total = np.zeros(weight_t.shape[1], np.float32)
-    if bias is not None:
-        total += bias.detach().to(torch.float32).numpy()
-    wide = x.to(torch.float32).numpy()
-    if weight_t.dtype == torch.float32:
-        count = loops.columns_f32(weight_t.numpy(), wide, factors, np.float32(threshold), total)
-    else:
-        bits = weight_t.view(torch.uint16).numpy()
-        count = loops.columns_bf16(bits, wide, factors, np.float32(threshold), total)
-    y.copy_(torch.from_numpy(total).reshape(y.shape))
-    return int(count)
+    start = np.zeros(weight_t.shape[1], np.float32) if bias is None else bias.detach().to(torch.float32).numpy()
+    narrow = weight_t.dtype == torch.bfloat16
+    weight = weight_t.view(torch.uint16).numpy() if narrow else weight_t.numpy()
+    columns, limit = loops.columns_bf16 if narrow else loops.columns_f32, np.float32(threshold)
+
+    def run(x: Tensor, y: Tensor, batch: int) -> int:
+        wide, total = x.detach().reshape(-1).to(torch.float32), torch.empty(weight.shape[1])
+        count = columns(weight, wide.numpy(), factors, limit, start, total.numpy())
+        y.copy_(total.reshape(y.shape))
+        return int(count)
+
+    return run
 
 
 def _numba_index(packed: Packed, bias: Tensor | None) -> Product:

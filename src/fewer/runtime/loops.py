@@ -25,8 +25,9 @@ def _choose(x: Any, norms: Any, threshold: Any, active: Any) -> int:
 
 
 @_jit  # type: ignore[untyped-decorator, unused-ignore]
-def columns_f32(weight: Any, x: Any, norms: Any, threshold: Any, y: Any) -> Any:
-    """Add W x to y over the inputs with |x_j| * norm_j > threshold; weight is (in, out). Returns how many."""
+def columns_f32(weight: Any, x: Any, norms: Any, threshold: Any, start: Any, y: Any) -> Any:
+    """Set y to start + W x over the inputs with |x_j| * norm_j > threshold; weight is (in, out). Returns how many."""
+    y[:] = start
     active = np.empty(x.shape[0], np.int64)
     count = _choose(x, norms, threshold, active)
     bulk = count // _GROUP * _GROUP
@@ -50,8 +51,9 @@ def columns_f32(weight: Any, x: Any, norms: Any, threshold: Any, y: Any) -> Any:
 
 
 @_jit  # type: ignore[untyped-decorator, unused-ignore]
-def columns_bf16(weight: Any, x: Any, norms: Any, threshold: Any, y: Any) -> Any:
+def columns_bf16(weight: Any, x: Any, norms: Any, threshold: Any, start: Any, y: Any) -> Any:
     """As `columns_f32`, for a weight of bfloat16 bit patterns (uint16)."""
+    y[:] = start
     active = np.empty(x.shape[0], np.int64)
     count = _choose(x, norms, threshold, active)
     bulk = count // _GROUP * _GROUP
