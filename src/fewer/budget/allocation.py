@@ -257,15 +257,15 @@ def table(shapes: Shapes, keep: float, /, *, shares: Mapping[str, float] | None 
         Units that stay in every layer.
 
     Raises:
-        FewerError: a share outside (0, 1].
+        FewerError: a share outside 0 to 1.
 
     >>> table({"a": (2, 2), "b": (2, 2)}, 0.5, shares={"a": 1.0})
     {'a': 4, 'b': 2}
     """
     shares = shares or {}
     for pattern, share in shares.items():
-        if not 0.0 < share <= 1.0:
-            raise FewerError(f"budget 'table': share of '{pattern}' is {share:g}; it must be in (0, 1]")
+        if not 0.0 <= share <= 1.0:
+            raise FewerError(f"budget 'table': share of '{pattern}' is {share:g}; it must be in 0 to 1")
     found = {name: next((s for p, s in shares.items() if fnmatchcase(name, p)), keep) for name in shapes}
     return {name: round(found[name] * prod(shape)) for name, shape in shapes.items()}
 

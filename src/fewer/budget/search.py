@@ -30,7 +30,7 @@ Measure: TypeAlias = Callable[[Mapping[str, int]], float]
     note="works with any score and loss; the paper's are the entropy of predictions and MLP neurons",
 )
 def tolerance(
-    shapes: Shapes, curve: Curve | Measure, /, *, rise: float = 0.01, resolution: float = 0.01
+    shapes: Shapes, measure: Curve | Measure, /, *, rise: float = 0.01, resolution: float = 0.01
 ) -> dict[str, int]:
     """The least that each layer may keep, alone, for the loss to rise by no more than a tolerance.
 
@@ -39,7 +39,7 @@ def tolerance(
 
     Args:
         shapes: grid of units of every layer.
-        curve: a stored curve, or a function of an allocation that measures its loss.
+        measure: a function of an allocation that measures its loss, or a stored curve.
         rise: tolerated rise of the loss of each layer's cut; ln(1 + p / 100) for p % of perplexity.
         resolution: share of a layer that the search steps by.
 
@@ -55,12 +55,12 @@ def tolerance(
     Reference: Shen 2026 (ranked neurons, binary search of how many of each module may go within a tolerance).
     """
     sizes = {name: prod(shape) for name, shape in shapes.items()}
-    measure = _measure(curve, sizes)
+    cost = _measure(measure, sizes)
     found = {}
     for name, size in sizes.items():
         step = max(round(resolution * size), 1)
         levels = [*range(size, -1, -step)]
-        losses = partial(_alone, measure, sizes, name)
+        losses = partial(_alone, cost, sizes, name)
         found[name] = levels[_last_within(levels, losses, rise)]
     _check_moved(found, sizes, rise)
     return found
@@ -77,7 +77,7 @@ def tolerance(
 )
 def affordable(
     shapes: Shapes,
-    curve: Curve | Measure,
+    measure: Curve | Measure,
     /,
     *,
     rise: float = 0.01,
@@ -90,7 +90,7 @@ def affordable(
 
     Args:
         shapes: grid of units of every layer.
-        curve: a stored curve (losses of layers are added up), or a function that measures an allocation.
+        measure: a function that measures the loss of an allocation, or a stored curve (losses of layers are added up).
         rise: tolerated rise of the loss; ln(1 + p / 100) for PPL-p%.
         resolution: step of keep.
         budget: how a given keep is split: a budget that needs nothing but shapes.
@@ -111,9 +111,9 @@ def affordable(
     if inner.needs != ("shapes", "keep"):
         raise FewerError(f"budget '{budget}' needs {', '.join(inner.needs)}; 'affordable' has only shapes to offer")
     sizes = {name: prod(shape) for name, shape in shapes.items()}
-    measure = _measure(curve, sizes)
+    cost = _measure(measure, sizes)
     levels = [1.0 - resolution * i for i in range(round(1.0 / resolution))]
-    best = _last_within(levels, lambda keep: measure(inner.target(shapes, keep)), rise)
+    best = _last_within(levels, lambda keep: cost(inner.target(shapes, keep)), rise)
     found: dict[str, int] = inner.target(shapes, levels[best])
     _check_moved(found, sizes, rise)
     return found

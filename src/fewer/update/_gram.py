@@ -9,7 +9,15 @@ from array_api_compat import array_namespace, device, is_torch_array
 from fewer.method import FewerError
 from fewer.types import Array, Mask
 
-__all__ = ["Gram", "damped", "factor", "inverse_factor", "is_definite", "quadratic_error", "safe"]
+__all__ = [
+    "SINGULAR", "Gram", "damped", "factor", "inverse_factor", "is_definite", "quadratic_error", "safe", "singular",
+]  # fmt: skip
+
+#: What a result says of a layer whose Gram matrix could only be used damped.
+SINGULAR = (
+    "the Gram matrix is singular (fewer calibration tokens than inputs, or inputs that depend on each other); "
+    "it was damped"
+)
 
 
 class Gram(NamedTuple):
@@ -65,6 +73,16 @@ def is_definite(matrix: Array, margin: float = 0.0) -> bool:
     diagonal = xp.linalg.diagonal(matrix)
     shift = margin * float(xp.mean(diagonal))
     return factor(matrix - _diagonal(xp, xp.full_like(diagonal, shift))) is not None
+
+
+def singular(gram: Array) -> bool:
+    """Whether a Gram matrix has no inverse to ten roundings: too few tokens, or inputs that depend on each other.
+
+    >>> import numpy as np
+    >>> singular(np.ones((2, 2))), singular(np.eye(2))
+    (True, False)
+    """
+    return not is_definite(gram, 10.0 * float(array_namespace(gram).finfo(gram.dtype).eps))
 
 
 def factor(matrix: Array) -> Array | None:

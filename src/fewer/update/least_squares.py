@@ -6,7 +6,7 @@ from array_api_compat import array_namespace
 
 from fewer.method import Paper, method
 from fewer.types import Array, Mask
-from fewer.update._gram import damped, is_definite, safe
+from fewer.update._gram import SINGULAR, damped, is_definite, safe
 from fewer.update._supports import solve_on_supports
 from fewer.update.updated import Updated
 
@@ -67,5 +67,5 @@ def least_squares(weight: Array, mask: Mask, input_gram: Array, /, *, damping: f
     solved = xp.where(mask, xp.astype(solved, weight.dtype), xp.zeros_like(weight))
     notes: dict[str, float | str] = {"damping": gram.damping} if gram.damping else {}
     if gram.damping > damped(input_gram, damping).damping * 1.5:
-        notes["singular"] = "the Gram matrix is singular (fewer calibration tokens than inputs?); it was damped"
+        notes["singular"] = SINGULAR
     return Updated(xp.where(full, weight, solved), mask, notes)

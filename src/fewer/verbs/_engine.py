@@ -11,6 +11,7 @@ from fewer.events import BlockDone, EvidenceProgress, LayerDone, Progress, Stage
 from fewer.method import FewerError, find
 from fewer.plan import Plan, allocate, unit_shapes
 from fewer.recipe import Recipe
+from fewer.verbs._losses import LOSSES, Losses
 from fewer.verbs._solve import Job, Solved, working
 from fewer.verbs.masks import Masks
 from fewer.verbs.result import LayerResult
@@ -63,13 +64,23 @@ class Engine:
         """The resolved recipe."""
         return self.plan.recipe
 
-    def allot(self, layers: Iterable[Layer], evidence: Mapping[str, Mapping[str, Tensor]], keep: float | None) -> None:
-        """Decide how many units every layer keeps at this round, from scores where the budget wants them."""
+    def allot(
+        self,
+        layers: Iterable[Layer],
+        evidence: Mapping[str, Mapping[str, Tensor]],
+        keep: float | None,
+        losses: Losses | None = None,
+    ) -> None:
+        """Decide how many units every layer keeps at this round, from scores or losses where the budget wants them."""
         rows = {row.name: row for row in self.plan.rows}
         shapes = unit_shapes(self.job.pattern, self.plan.rows)
         blocks = {name: row.block for name, row in rows.items()}
         given: dict[str, Any] = {}
-        needs = set() if self._fixed_counts else set(find("budget", self.recipe.budget).needs)
+        needs = self._budget_needs
+        if self.needs_losses:
+            if losses is None:
+                raise FewerError(f"budget '{self.recipe.budget}' measures losses of the model: give calibration data")
+            given |= losses.supply(needs, self.recipe.mean_keep() if keep is None else keep)
         if "weights" in needs:
             given["weights"] = {layer.name: working(layer.name, layer.read()) for layer in layers}
         if "scores" in needs:
@@ -81,15 +92,23 @@ class Engine:
         return self.job.pattern.keep is not None or self.recipe.varied
 
     @property
-    def needs_scores(self) -> bool:
-        """Whether counts can only be given out once every layer has been scored."""
-        return not self._fixed_counts and "scores" in find("budget", self.recipe.budget).needs
+    def _budget_needs(self) -> set[str]:
+        return set() if self._fixed_counts else set(find("budget", self.recipe.budget).needs)
+
+    @property
+    def needs_losses(self) -> bool:
+        """Whether counts can only be given out once cuts have been tried on the whole model."""
+        return bool(LOSSES & self._budget_needs)
+
+    @property
+    def needs_evidence(self) -> bool:
+        """Whether counts can only be given out once every layer's evidence is there."""
+        return "scores" in self._budget_needs or self.needs_losses
 
     @property
     def needs_all_layers(self) -> bool:
         """Whether counts can only be given out once every weight has been read."""
-        wanted = {"scores", "weights"} & set(find("budget", self.recipe.budget).needs)
-        return bool(wanted) and not self._fixed_counts
+        return bool({"scores", "weights"} & self._budget_needs) or self.needs_losses
 
     def _unit_scores(self, layer: Layer, evidence: Mapping[str, Tensor]) -> Tensor:
         weight = working(layer.name, layer.read())
@@ -173,10 +192,14 @@ def _run_round(
     told = ticker(engine.progress)
     at_once = engine.recipe.order == "at-once"
     dense: Mapping[str, Mapping[str, Tensor]] = {}
-    if names and batches is not None and (at_once or engine.needs_scores):
+    if names and batches is not None and (at_once or engine.needs_evidence):
         emit(engine.progress, StageStarted("gathering evidence", len(batches)))
         dense = evidence.collect(opened, batches, names, layers=layers, reference=engine.reference, progress=told)
-    engine.allot(layers, dense, keep)
+    losses = None
+    if engine.needs_losses and batches is not None:
+        emit(engine.progress, StageStarted("measuring what cuts cost", len(layers)))
+        losses = Losses(opened, engine.job, layers, dense, batches, told)
+    engine.allot(layers, dense, keep, losses)
     emit(engine.progress, StageStarted("pruning", len(opened.blocks)))
     if at_once or batches is None or not names:
         for layer in layers:

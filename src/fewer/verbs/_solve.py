@@ -123,7 +123,15 @@ class Job:
         self.histograms.add(weight, scores, made.mask)
         gram = evidence.get("input_gram")
         damage = None if gram is None else relative_damage(weight, after.to(weight.dtype), gram)
-        return Solved(after, made.mask, made.bias, damage, made.notes)
+        return Solved(after, made.mask, made.bias, damage, {**made.notes, **self._singular(gram, made)})
+
+    def _singular(self, gram: Tensor | None, made: Updated) -> dict[str, str]:
+        """A note where the solver worked on a Gram matrix that has no inverse of its own."""
+        from fewer.update._gram import SINGULAR, singular
+
+        if gram is None or "input_gram" not in self.update.needs or "singular" in made.notes or bool(made.mask.all()):
+            return {}
+        return {"singular": SINGULAR} if singular(gram) else {}
 
     def _amount(self, count: int) -> int | float:
         """The count; or the share as it was asked for, where an implementation's own rounding starts from it."""

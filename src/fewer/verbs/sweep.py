@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
-from fewer.method import FewerError
+from fewer.method import FewerError, find
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe, load_recipe
 from fewer.update import solve_levels
 from fewer.verbs._engine import Engine, missing_data, ticker
+from fewer.verbs._losses import Losses
 from fewer.verbs._solve import Solved, working
 from fewer.verbs.compare import compare
 from fewer.verbs.prune import result_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fewer.adapt import Opened
+    from fewer.adapt.data import Batches
     from fewer.evidence import Store
 
 __all__ = ["Sweep", "levels", "materialise", "sweep"]
@@ -79,6 +82,8 @@ def levels(
 ) -> dict[str, Recipe]:
     """The recipes of a sweep by name: every share under every budget, then every pattern that has its own share.
 
+    A budget that finds the share itself, such as `tolerance`, is one level.
+
     >>> list(levels(Recipe(update="zero"), keeps=(0.5, 0.3), patterns=("2:4",)))
     ['keep 0.5', 'keep 0.3', '2:4']
     """
@@ -86,6 +91,9 @@ def levels(
     kinds = tuple(budgets) or (base.budget,)
     for budget in kinds:
         suffix = f" {budget}" if len(kinds) > 1 else ""
+        if budget and "keep" not in find("budget", budget).needs:
+            found[budget] = dataclasses.replace(base, keep=None, budget=budget)
+            continue
         for keep in keeps:
             found[f"keep {keep:g}{suffix}"] = dataclasses.replace(base, keep=float(keep), budget=budget)
     for pattern in patterns:
@@ -141,14 +149,13 @@ def sweep(
     emit(
         progress, RunStarted("sweep", f"{len(plans)} levels", len(next(iter(plans.values())).rows), len(opened.blocks))
     )
-    evidence, source = _evidence(opened, plans, calibration, store, progress)
+    evidence, source, batches = _evidence(opened, plans, calibration, store, progress)
     measured = time.monotonic() - start
-    recipes = {name: plan.recipe for name, plan in plans.items()}
+    groups = {name: _group(plan.recipe) for name, plan in plans.items()}
+    recipes = _settled(opened, plans, evidence, batches, progress)
     results = _solve(opened, recipes, evidence, source, progress=progress)
     comparison = compare(opened, *results.values(), data=data, context=context, labels=list(results), progress=progress)
-    curve = tuple(
-        c if c.random else dataclasses.replace(c, group=_group(recipes[c.label])) for c in comparison.candidates
-    )
+    curve = tuple(c if c.random else dataclasses.replace(c, group=groups[c.label]) for c in comparison.candidates)
     seconds = {name: result.seconds for name, result in results.items()}
     made = Sweep(
         dataclasses.replace(comparison, candidates=curve), recipes, evidence, opened, source, seconds, measured
@@ -200,7 +207,7 @@ def _group(recipe: Recipe) -> str:
 
 def _evidence(
     opened: Opened, plans: Mapping[str, Plan], calibration: Any, store: Store | None, progress: Progress | None
-) -> tuple[Store, str]:
+) -> tuple[Store, str, Batches | None]:
     """The union of what all levels need, measured on the dense model in one pass, or taken from a store."""
     from fewer import evidence
     from fewer.verbs._inputs import calibration as read
@@ -214,10 +221,11 @@ def _evidence(
         lacking = [name for name in evidence_of(first.recipe) if any(name not in store[r.name] for r in first.rows)]
         if lacking:
             raise FewerError(f"the stored evidence lacks {', '.join(lacking)}; measure it again with this recipe")
-        return store, f"stored evidence (data {_short(store)})"
     settings = first.recipe.data
     source = calibration if calibration is not None else (settings.text or None)
     batches = read(source, opened, settings.samples, settings.length, settings.seed)
+    if store is not None:
+        return store, f"stored evidence (data {_short(store)})", batches
     if batches is None:
         raise missing_data(first)
     chosen = {row.name for row in first.rows}
@@ -225,7 +233,28 @@ def _evidence(
     second = reference_of(None, first.recipe, names, opened)
     emit(progress, StageStarted("gathering evidence", len(batches)))
     found = evidence.collect(opened, batches, names, layers=layers, reference=second, progress=ticker(progress))
-    return found, batches.source
+    return found, batches.source, batches
+
+
+def _settled(
+    opened: Opened, plans: Mapping[str, Plan], store: Store, batches: Batches | None, progress: Progress | None
+) -> dict[str, Recipe]:
+    """The recipes; a budget that measures losses is replaced by what it found, so that no level needs data again."""
+    recipes = {name: plan.recipe for name, plan in plans.items()}
+    measured: dict[str, Losses] = {}
+    for name, plan in plans.items():
+        engine = Engine(plan, progress)
+        if not engine.needs_losses:
+            continue
+        layers = [layer for layer in opened.candidates if layer.name in {row.name for row in plan.rows}]
+        alike = dataclasses.replace(plan.recipe, budget="", budget_options={}, keep=None).to_toml()
+        if batches is not None and alike not in measured:
+            emit(progress, StageStarted("measuring what cuts cost", len(layers)))
+            measured[alike] = Losses(opened, engine.job, layers, store, batches, ticker(progress))
+        engine.allot(layers, store, None, measured.get(alike))
+        shares = {glob.escape(row.name): engine.counts[row.name] / row.units for row in plan.rows}
+        recipes[name] = dataclasses.replace(plan.recipe, budget="table", budget_options={"shares": shares})
+    return recipes
 
 
 def _short(store: Store) -> str:
