@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.parity.contenders import PAIRS, Pair
 from torch import Tensor
 
-from benchmarks.parity.contenders import PAIRS, Pair
 from fewer import adapt
 from fewer.runtime.machine import machine
 from fewer.verbs.evaluate import evaluate_all
@@ -37,9 +37,13 @@ def main() -> None:
     wanted = [p for p in PAIRS if getattr(args, p.checkout) and (not args.only or p.name in args.only.split(","))]
     rows = [_row(dense, pair, Path(getattr(args, pair.checkout)), windows, held_out) for pair in wanted]
     result = {
-        "machine": str(machine()), "model": args.name or Path(args.model).name, "architecture": type(dense.module).__name__,
-        "parameters": sum(p.numel() for p in dense.module.parameters()), "windows": list(windows.shape), "rows": rows,
-    }  # fmt: skip
+        "machine": str(machine()),
+        "model": args.name or Path(args.model).name,
+        "architecture": type(dense.module).__name__,
+        "parameters": sum(p.numel() for p in dense.module.parameters()),
+        "windows": list(windows.shape),
+        "rows": rows,
+    }
     print(markdown(result))
     for row in rows if args.layers else ():
         for name, layer in row["layers"].items():

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.parity.shim import around, imported
 from torch import Tensor, nn
 
 import fewer
-from benchmarks.parity.shim import around, imported
 from fewer import adapt
 
 __all__ = ["PAIRS", "Pair"]
@@ -139,14 +139,15 @@ def _patterned(kept: int, group: int) -> list[Pair]:
         return {"score": "gblm", **same, "score_options": sizes}
 
     sweep = {"score": "obs", "update": "sweep", "pattern": text, "compat": "sparsegpt"}
-    wanda = _called("prune_wanda", sparsity_ratio=half, pattern=nm)
+    given: dict[str, Any] = {"sparsity_ratio": half, "pattern": nm}
+    theirs_dsnot = _called("prune_DSnoT", skip_layer="", **given, **_DSNOT)
     return [
-        Pair(f"wanda {text}", "wanda", wanda, _fixed(score="wanda", **same)),
-        Pair(f"sparsegpt {text}", "wanda", _called("prune_sparsegpt", sparsity_ratio=half, pattern=nm), _fixed(**sweep)),
-        Pair(f"ria {text}", "ria", _called("prune_ria", sparsity_ratio=half, pattern=nm, **_RIA), _fixed(score="ria", **same)),
-        Pair(f"gblm {text}", "gblm", _gblm(sparsity_ratio=half, pattern=nm), gblm),
-        Pair(f"dsnot {text}", "dsnot", _called("prune_DSnoT", sparsity_ratio=half, pattern=nm, skip_layer="", **_DSNOT), dsnot),
-    ]  # fmt: skip
+        Pair(f"wanda {text}", "wanda", _called("prune_wanda", **given), _fixed(score="wanda", **same)),
+        Pair(f"sparsegpt {text}", "wanda", _called("prune_sparsegpt", **given), _fixed(**sweep)),
+        Pair(f"ria {text}", "ria", _called("prune_ria", **given, **_RIA), _fixed(score="ria", **same)),
+        Pair(f"gblm {text}", "gblm", _gblm(**given), gblm),
+        Pair(f"dsnot {text}", "dsnot", theirs_dsnot, dsnot),
+    ]
 
 
 PAIRS: tuple[Pair, ...] = (*_unstructured(0.5), *_unstructured(0.6), *_patterned(2, 4))

@@ -1,6 +1,6 @@
 """Whole models: KL to the dense model and time of every update, beside the authors' ALPS, from the same windows.
 
-    python -m benchmarks.solvers.whole --model DIR --data FILE --eval FILE --alps DIR --out benchmarks/solvers/results/NAME
+    python -m benchmarks.solvers.whole --model DIR --data FILE --eval FILE --alps DIR --out RESULTS/NAME
 
 `--alps` is a checkout of the authors' repository (github.com/mazumder-lab/ALPS); it is read where it lies, and left
 out if none is given. Every contender goes through the model block by block, so that later blocks see what was done to
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.solvers.authors_alps import load, prune_as_authors
 
 import fewer
-from benchmarks.solvers.authors_alps import load, prune_as_authors
 from fewer import adapt
 from fewer.runtime.machine import machine
 from fewer.verbs.evaluate import evaluate_all
