@@ -53,7 +53,9 @@ def main() -> None:
         module = load(Path(args.alps))
         runs[AUTHORS] = lambda model, data, case: prune_as_authors(module, model, data, *_share(case))
         runs[AUTHORS_PASSES] = lambda model, data, case: prune_as_authors(module, model, data, 1.0, 0, 0)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    warm = adapt.data.text(args.data, dense, samples=4, length=args.length, seed=0)
+    _measure(dense, warm, warm, runs, "0.5", 0)
     for seed in range(args.seeds):
         data = adapt.data.text(args.data, dense, samples=args.samples, length=args.length, seed=seed)
         for case in args.cases.split(","):

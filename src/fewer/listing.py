@@ -43,8 +43,8 @@ class Listed:
 def listing() -> tuple[Listed, ...]:
     """Every method, sorted by kind and name; those of other packages are imported, as they have no place to be read.
 
-    >>> next(entry.formula for entry in listing() if entry.name == "magnitude")
-    '|w|'
+    >>> next(entry.formula for entry in listing() if (entry.kind, entry.name) == ("score", "magnitude"))
+    '|w|^power'
     """
     found = {(entry.kind, entry.name): entry for room in ROOMS for entry in _of_room(room)}
     for method in load_extensions():

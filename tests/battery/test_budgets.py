@@ -31,6 +31,7 @@ def supply(keep, library=np.asarray):
         "weights": {name: library(w) for name, w in weights.items()},
         "scores": {name: library(np.abs(w)) for name, w in weights.items()},
         "curve": curve,
+        "measure": curve,
         "slices": {"x": curve, "y": worse},
         "keep": keep,
     }
