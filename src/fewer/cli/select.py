@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fewer.cli.options import as_json
+from fewer.cli.options import as_json, numbers
 from fewer.cli.show import check_page, result
 from fewer.method import FewerError
 
@@ -26,16 +26,27 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
 )
 @click.option("--levels", metavar="A,B,C", default="", help="Order of an ordinal target's labels.")
 @click.option("--factor", metavar="COLUMN=F", multiple=True, help="Penalty factor; 0 keeps a column, inf excludes it.")
+@click.option("--weights", metavar="COLUMN", help="Column of row weights.")
+@click.option(
+    "--beliefs", metavar="FILE", help="Beliefs (CSV column,belief or JSON); larger means less likely to matter."
+)
+@click.option("--mix", metavar="A,B", default="1", show_default=True, help="Shares of L1 against ridge to choose from.")
+@click.option(
+    "--quantile", metavar="Q", type=float, default=0.5, show_default=True, help="Which quantile, for that family."
+)
+@click.option("--ties", metavar="RULE", default="breslow", show_default=True, help="breslow or efron, for cox.")
 @click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Seed of the folds.")
 @click.option("--html", metavar="FILE", help="Write a report with path, cross-validation and coefficients.")
 @as_json
 def command(
     table: str, target: str, family: str, rule: str, folds: int, drop: tuple[str, ...], missing: str, max_levels: int,
-    levels: str, factor: tuple[str, ...], seed: int, html: str | None, as_json: bool,
+    levels: str, factor: tuple[str, ...], weights: str | None, beliefs: str | None, mix: str, quantile: float,
+    ties: str, seed: int, html: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Choose the columns of TABLE (CSV, Parquet, Arrow, svmlight) that explain a target.
 
-    Prints the chosen columns, the held-out loss and the certificate of the answer.
+    Prints the chosen columns, the held-out loss and the certificate of the answer. Text columns become groups of
+    indicators that enter together. What happens to missing values and other faults stands in docs/tables.md.
 
     Example: fewer select data.csv --target price --html report.html
     """
@@ -43,9 +54,13 @@ def command(
     from fewer.report.selection import summary
     from fewer.verbs.select import select_columns
 
+    if beliefs:
+        from fewer.linear.beliefs import read_beliefs
     found = select_columns(
         table, target, family=family, rule=rule, folds=folds, drop=drop, missing=missing, max_levels=max_levels,
-        levels=[part.strip() for part in levels.split(",") if part.strip()], factors=_factors(factor), seed=seed,
+        levels=[part.strip() for part in levels.split(",") if part.strip()], factors=_factors(factor), weights=weights,
+        beliefs=read_beliefs(beliefs) if beliefs else None, mix=numbers(mix, "--mix"), quantile=quantile, ties=ties,
+        seed=seed,
     )  # fmt: skip
     if html:
         found.to_html(html)

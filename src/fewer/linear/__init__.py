@@ -8,6 +8,7 @@ The solver layer needs numpy alone (scipy where data are sparse) and loads neith
     gram_path(G, c, yy, ...)      a path from second moments alone
     cross_paths(X, y, folds, ...) paths without each fold, for one or many penalty-factor vectors
     glm_solve, glm_path           the same for Logistic, Multinomial, Poisson, Gamma, Cox, Huber, Quantile, Ordinal
+    group_path                    groups of columns as a whole, for every one of these losses
     general_path                  any smooth loss with any penalty of fewer.penalty, convex or not
     best_subset                   least squares on at most k columns, with local swaps
     square_root_path, graphical_lasso, quantile_solve, refit
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from fewer.linear.cross import cross_paths
     from fewer.linear.general import general_path
     from fewer.linear.glm import glm_path, glm_solve
+    from fewer.linear.grouped import group_path
     from fewer.linear.losses import (
         Gamma,
         Huber,
@@ -70,6 +72,7 @@ _HOMES: dict[str, str] = {
     "glm_solve": "glm",
     "gram_path": "paths",
     "graphical_lasso": "special",
+    "group_path": "grouped",
     "lambda_max": "paths",
     "path": "paths",
     "quantile_solve": "special",
@@ -100,6 +103,7 @@ __all__ = [
     "glm_solve",
     "gram_path",
     "graphical_lasso",
+    "group_path",
     "lambda_max",
     "path",
     "quantile_solve",

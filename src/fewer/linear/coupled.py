@@ -151,6 +151,9 @@ class Ordinal:
             if np.abs(grad).max() <= 1e-14 * s.sum():
                 break
             step, size = -np.linalg.solve(H, grad), 1.0
+            if -float(grad @ step) <= 1e-15 * abs(value):  # what is left to gain is rounding
+                loss = replace(loss, cuts=tuple(np.asarray(loss.cuts) + step))
+                break
             while size > 1e-10:
                 cuts = np.asarray(loss.cuts) + size * step
                 if np.all(np.diff(cuts) > 0):

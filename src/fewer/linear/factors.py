@@ -3,14 +3,15 @@
 A factor of 0 leaves a column free, infinity excludes it, and no factor is rescaled behind the user's back. An object
 with factors answers one question, `candidates(X, y, weights, names, loss)`: a list of factor vectors, each with a
 label. More than one vector means that cross-validation chooses; beliefs always offer "no belief" among them, so that
-bad advice costs nothing but its place in the list.
+bad advice costs nothing but its place in the list. An object whose vectors depend on the target says so with
+`learnt = True`: cross-validation then makes them anew in every fold, from the rows that the fold may see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,7 @@ class Adaptive:
 
     Attributes:
         pilot: `ridge` (a small ridge penalty; no column is excluded) or `lasso` (columns it drops stay out).
-        gamma: exponent, positive.
+        gamma: exponent, positive; several give one vector each, to choose from.
         strength: penalty of the pilot as a share of lambda_max.
 
     Reference: Zou 2006, equation 4.
@@ -85,18 +86,24 @@ class Adaptive:
     """
 
     pilot: str = "ridge"
-    gamma: float = 1.0
+    gamma: float | Sequence[float] = 1.0
     strength: float = 1e-2
+    learnt: ClassVar[bool] = True
 
     def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
-        """The one vector."""
+        """One vector an exponent."""
         if self.pilot not in ("ridge", "lasso"):
             raise FewerError(f"unknown pilot '{self.pilot}'{nearest(self.pilot, ['ridge', 'lasso'])}; ridge or lasso")
-        if self.gamma <= 0:
-            raise FewerError(f"gamma is {self.gamma:g}; it must be positive")
+        gammas = np.atleast_1d(np.asarray(self.gamma, dtype=np.float64))
+        if not np.all(gammas > 0):
+            raise FewerError(f"gamma is {self.gamma}; it must be positive")
         coef = np.abs(pilot_coefficients(X, y, weights, loss, 0.0 if self.pilot == "ridge" else 1.0, self.strength))
-        with np.errstate(divide="ignore"):
-            return [Candidate(f"adaptive ({self.pilot})", np.where(coef > 0, coef**-self.gamma, np.inf))]
+        made = []
+        for gamma in gammas:
+            with np.errstate(divide="ignore", over="ignore"):
+                factors = np.where(coef > 0, coef**-gamma, np.inf)
+            made.append(Candidate(f"adaptive ({self.pilot}, gamma {gamma:g})", factors))
+        return made
 
 
 @method(

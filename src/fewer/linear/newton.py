@@ -6,7 +6,7 @@ rows run compiled on dense data; see `glm`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,9 @@ class _Model:
     def gap(self, fit: _Fit, g: Vector, lam: float, work: Index | None = None) -> tuple[float, float, float]:
         """Gap, KKT distance and dual scale, from the gradient of all columns or of the working ones."""
         terms = self.terms if work is None else self.terms.take(work)
+        if lam == 0:  # nothing has a price: what is left of the gradient counts as it does for free columns
+            out = np.isinf(terms.l1)
+            terms = replace(terms, l1=np.where(out, np.inf, 0.0), l2=np.zeros(len(out)))
         b = fit.b if work is None else fit.b[work]
         scale = min(terms.scale(g[:, k], lam) for k in range(self.K))
         slope = self.slope(fit)

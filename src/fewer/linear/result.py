@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,10 @@ class Solution:
     def linear(self, X: Any) -> Vector:
         """X @ coef + intercept."""
         return np.asarray(X @ self.coef + self.intercept, dtype=np.float64)
+
+
+#: Fields of a path with one entry a penalty.
+_ALONG = ("lams", "intercepts", "objectives", "gaps", "kkts", "iterations", "converged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +136,11 @@ class Path:
             self.null, float(self.kkts[k]), self._dual(k), int(self.iterations[k]),
             bool(self.converged[k]), self.engine,
         )  # fmt: skip
+
+    def reversed(self) -> Path:
+        """The same solutions in increasing order of `lams`; only for paths without dual points (best subsets)."""
+        flipped = {name: getattr(self, name)[::-1] for name in _ALONG}
+        return replace(self, values=self.values[:, ::-1], **flipped)
 
     @cached_property
     def duals(self) -> Vector | None:

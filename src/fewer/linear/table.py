@@ -10,7 +10,8 @@ text among numbers  a column that is mostly numbers with some text is refused wi
 text, booleans      text becomes one column a level, in one group; booleans become 0 and 1
 constant columns    kept out of the model (their coefficient is zero) and listed in the notes
 duplicated columns  kept; listed in the notes, because a penalty cannot tell them apart
-one class, one row  refused
+one class, one row  refused; so is a class or an event seen in one row only, which cross-validation could not leave out
+repeated names      refused
 too many levels     a text column with more than `max_levels` levels is refused: it is usually an identifier
 ==================  ==========
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,11 @@ class Table:
         y: (n,) float64; class codes 0..K-1 for binomial, multinomial and ordinal.
         names: p column names; a level of a category is `column=level`.
         groups: (p,) group number of each column; the columns of one category share theirs.
+        sources: name of the table's column behind each group, in the order of their numbers.
         target: name of the target.
         classes: labels behind the class codes, in order; empty for numbers.
         event: (n,) 1 where the time in `y` is an event, 0 where it is censored (Cox only).
+        weights: (n,) row weights, if a column of them was named.
         notes: what was done to untidy data, one line each.
     """
 
@@ -54,7 +58,29 @@ class Table:
     target: str
     classes: tuple[str, ...] = ()
     event: np.ndarray | None = None
+    sources: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def categories(self) -> bool:
+        """Whether some column became several."""
+        return len(self.sources) < int(self.X.shape[1])
+
+    def spreads(self) -> np.ndarray:
+        """(p,) standard deviations by which columns are made comparable; 1 for constant ones.
+
+        The columns of a category share the root of their mean variance, so that rare levels are not blown up.
+        """
+        n = self.X.shape[0]
+        mean = np.asarray(self.X.mean(axis=0)).ravel()
+        square = self.X.multiply(self.X).sum(axis=0) / n if hasattr(self.X, "multiply") else (self.X**2).mean(axis=0)
+        variance = np.maximum(np.asarray(square).ravel() - mean**2, 0.0)
+        variance = np.where(variance > 1e-13 * mean**2, variance, 0.0)
+        if self.categories:
+            sizes = np.bincount(self.groups)
+            variance = (np.bincount(self.groups, weights=variance) / np.maximum(sizes, 1))[self.groups]
+        return np.asarray(np.where(variance > 0, np.sqrt(variance), 1.0))
 
 
 def read_table(
@@ -66,6 +92,7 @@ def read_table(
     missing: str = "error",
     max_levels: int = 50,
     levels: Sequence[str] = (),
+    weights: str | None = None,
 ) -> Table:
     r"""Read CSV, Parquet, Arrow (Feather) or svmlight and make a `Table` of it.
 
@@ -77,6 +104,7 @@ def read_table(
         missing: what to do with missing values, see the module's table.
         max_levels: most levels that a text column may have.
         levels: order of an ordinal target's labels; sorted if empty.
+        weights: column of row weights, not negative.
 
     Raises:
         FewerError: one line naming file, column and row of the first fault.
@@ -92,26 +120,44 @@ def read_table(
         raise FewerError(f"unknown family '{family}'{nearest(family, FAMILIES)}; known: {', '.join(FAMILIES)}")
     if missing not in MISSING:
         raise FewerError(f"unknown --missing '{missing}'{nearest(missing, MISSING)}; known: {', '.join(MISSING)}")
+    if levels and family not in ("ordinal", "multinomial", "binomial"):
+        raise FewerError(f"--levels orders the labels of classes; the family is {family}")
     if path.suffix in (".svmlight", ".libsvm"):
-        return _sparse(path, family, levels)
+        return _sparse(path, family, levels, weights)
     frame = _open(path)
     wanted = [part.strip() for part in target.split(",")] if family == "cox" else [target]
-    if family == "cox" and len(wanted) != 2:
+    if family == "cox" and len(set(wanted)) != 2:
         raise FewerError("a Cox target is two columns, '--target time,event'")
-    for name in (*wanted, *drop):
-        if name not in frame.column_names:
-            raise FewerError(f"{path.name} has no column '{name}'{nearest(name, frame.column_names)}")
+    own = [*wanted, *([weights] if weights else [])]
+    _named(frame, [*own, *drop], path.name)
+    if set(own) & set(drop):
+        raise FewerError(f"column '{next(iter(set(own) & set(drop)))}' is asked for and dropped at once")
     frame = frame.drop_columns([*dict.fromkeys(drop)]) if drop else frame
     if missing == "drop":
         frame = frame.drop_null()
     if frame.num_rows < 2:
         raise FewerError(f"{path.name} has {frame.num_rows} usable row(s); at least 2 are needed")
-    columns, names, groups, notes = _features(frame, wanted, missing, max_levels, path.name)
+    columns, names, groups, notes = _features(frame, own, missing, max_levels, path.name)
     X = np.column_stack(columns) if columns else np.empty((frame.num_rows, 0))
     notes += _same_columns(X, names)
     y, classes = _target(frame[wanted[0]], wanted[0], family, levels)
     event = _event(frame[wanted[1]], wanted[1]) if family == "cox" else None
-    return Table(X, y, tuple(names), np.asarray(groups, dtype=np.int64), target, classes, event, tuple(notes))
+    sources = tuple(name for name in frame.column_names if name not in own)
+    rows = _row_weights(frame[weights], weights) if weights else None
+    return Table(
+        X, y, tuple(names), np.asarray(groups, dtype=np.int64), target, classes, event, sources, rows, tuple(notes)
+    )
+
+
+def _named(frame: Any, wanted: Sequence[str], where: str) -> None:
+    """Refuse repeated names, and names that are not there."""
+    names = frame.column_names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FewerError(f"{where} has {names.count(twice)} columns named '{twice}'; give each a name of its own")
+    for name in wanted:
+        if name not in names:
+            raise FewerError(f"{where} has no column '{name}'{nearest(name, names)}")
 
 
 def _open(path: Path) -> Any:
@@ -126,6 +172,8 @@ def _open(path: Path) -> Any:
         if path.suffix in (".csv", ".tsv", ".txt"):
             from pyarrow import csv
 
+            if path.stat().st_size == 0:
+                raise FewerError(f"{path.name} is empty")
             options = csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ",")
             convert = csv.ConvertOptions(strings_can_be_null=True)
             return csv.read_csv(path, parse_options=options, convert_options=convert)
@@ -208,7 +256,8 @@ def _levels(column: Any, name: str, max_levels: int, where: str) -> list[tuple[s
             f"{where}: column '{name}' has {len(levels)} levels in {len(texts)} rows; "
             f"--drop '{name}' if it is an identifier, or raise --max-levels"
         )
-    codes = np.asarray([levels.index(t) for t in texts])
+    place = {level: i for i, level in enumerate(levels)}
+    codes = np.asarray([place[t] for t in texts])
     return [(f"{name}={level}", (codes == i).astype(np.float64)) for i, level in enumerate(levels)]
 
 
@@ -230,15 +279,33 @@ def _target(column: Any, name: str, family: str, levels: Sequence[str]) -> tuple
         y = _numbers(column)
     except Exception:
         raise FewerError(f"target '{name}' is not a number; for classes use --family binomial or multinomial") from None
+    return _possible(y, name, family), ()
+
+
+def _possible(y: np.ndarray, name: str, family: str) -> np.ndarray:
+    """The numbers of a target, if its family allows them."""
     if not np.isfinite(y).all():
         raise FewerError(f"target '{name}' is not finite in row {int(np.flatnonzero(~np.isfinite(y))[0]) + 1}")
     if family == "poisson" and (y < 0).any():
         raise FewerError(f"target '{name}' has negative counts (row {int(np.flatnonzero(y < 0)[0]) + 1})")
     if family == "cox" and (y <= 0).any():
         raise FewerError(f"time '{name}' must be positive (row {int(np.flatnonzero(y <= 0)[0]) + 1})")
-    if np.ptp(y) == 0 and family != "cox":
+    if np.ptp(y) == 0:
         raise FewerError(f"target '{name}' is constant; there is nothing to explain")
-    return y, ()
+    return y
+
+
+def _row_weights(column: Any, name: str) -> np.ndarray:
+    try:
+        values = _numbers(column)
+    except Exception:
+        raise FewerError(f"weights '{name}' are not numbers") from None
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if len(wrong):
+        raise FewerError(f"weight '{name}' is {values[wrong[0]]:g} in row {int(wrong[0]) + 1}; give numbers >= 0")
+    if not values.any():
+        raise FewerError(f"weights '{name}' are all zero")
+    return values
 
 
 def _codes(values: list[Any], name: str, family: str, order: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -257,7 +324,10 @@ def _codes(values: list[Any], name: str, family: str, order: Sequence[str]) -> t
 
 
 def _event(column: Any, name: str) -> np.ndarray:
-    values = _numbers(column)
+    try:
+        values = _numbers(column)
+    except Exception:
+        values = np.full(len(column), np.nan)
     if not np.isin(values, (0.0, 1.0)).all():
         raise FewerError(f"event column '{name}' must hold 0 (censored) and 1 (event) only")
     if not values.any():
@@ -273,27 +343,38 @@ def _same_columns(X: np.ndarray, names: Sequence[str]) -> list[str]:
         notes.append(f"constant, left out: {', '.join(constant[:10])}")
     first: dict[bytes, str] = {}
     for j, name in enumerate(names):
-        key = np.ascontiguousarray(X[:, j]).tobytes()
+        key = blake2b(np.ascontiguousarray(X[:, j] + 0.0).tobytes()).digest()
         if key in first and name not in constant:
             notes.append(f"'{name}' equals '{first[key]}': their coefficients cannot be told apart")
         first.setdefault(key, name)
     return notes
 
 
-def _sparse(path: Path, family: str, levels: Sequence[str]) -> Table:
-    """An svmlight file: target first, then `column:value` pairs."""
+def _sparse(path: Path, family: str, levels: Sequence[str], weights: str | None) -> Table:
+    """An svmlight file: target first, then `column:value` pairs; columns are named by the numbers in the file."""
     if not path.is_file():
         raise FewerError(f"no such file: {path}")
+    if family == "cox" or weights:
+        raise FewerError(f"{path.name}: an svmlight file holds one target and no weights; use .csv or .parquet")
     from sklearn.datasets import load_svmlight_file
 
     try:
-        X, y = load_svmlight_file(str(path))
-    except ValueError as error:
+        X, y = load_svmlight_file(str(path), zero_based=True)
+    except (ValueError, OverflowError) as error:
         raise FewerError(f"{path.name} is no svmlight file: {str(error).splitlines()[0]}") from None
-    if not np.isfinite(X.data).all() or not np.isfinite(y).all():
+    if X.shape[0] < 2:
+        raise FewerError(f"{path.name} has {X.shape[0]} usable row(s); at least 2 are needed")
+    if not np.isfinite(X.data).all():
         raise FewerError(f"{path.name} holds values that are not finite")
     classes: tuple[str, ...] = ()
     if family in ("binomial", "multinomial", "ordinal"):
-        y, classes = _codes([f"{v:g}" for v in y], "target", family, levels)
-    names = tuple(str(j + 1) for j in range(X.shape[1]))
-    return Table(X.tocsc(), y, names, np.arange(X.shape[1]), "target", classes)
+        y, classes = _codes([f"{v:g}" for v in _possible(y, "target", family)], "target", family, levels)
+    else:
+        y = _possible(y, "target", family)
+    X = X.tocsc()
+    first = 1 if X.shape[1] and X.indptr[1] == 0 else 0  # most files count from one
+    names = tuple(str(j) for j in range(first, X.shape[1]))
+    X = X[:, first:]
+    empty = int(np.count_nonzero(np.diff(X.indptr) == 0))
+    notes = (f"{empty} column(s) hold zeros only, left out",) if empty else ()
+    return Table(X, y, names, np.arange(X.shape[1]), "target", classes, None, names, None, notes)

@@ -29,8 +29,9 @@ def summary(found: Selection) -> str:
 
 def answer(found: Selection) -> str:
     """The result in one sentence."""
-    count = len(found.chosen)
-    words = "no column explains" if count == 0 else f"{count} of {found.columns} columns explain"
+    count = len({c.source for c in found.chosen})
+    verb = "explains" if count == 1 else "explain"
+    words = "no column explains" if count == 0 else f"{count} of {found.columns} columns {verb}"
     return f"{words} {found.target} ({found.family}, {found.rows} rows, rule {found.rule})"
 
 
@@ -41,11 +42,41 @@ def facts(found: Selection) -> list[tuple[str, str, str]]:
     gap = "not convex" if math.isnan(found.gap) else f"{found.gap:.1e}"
     return [
         ("penalty", f"{found.alpha:.4g}", f"from {found.alphas[0]:.4g} down to {found.alphas[-1]:.4g}"),
-        ("held-out loss", f"{found.mean[at]:.5g}", f"± {found.error[at]:.2g} over {found.folds} folds"),
+        (
+            "held-out loss",
+            f"{found.mean[at]:.5g}",
+            f"± {found.error[at]:.2g} over {found.folds} folds; {found.mean[0]:.5g} at the strongest penalty",
+        ),
         ("duality gap", gap, f"{proven}; KKT distance {found.kkt:.1e}"),
-        ("intercept", _numbers(found.intercept), ""),
+        *_extras(found),
+        *([] if found.family == "cox" else [_constants(found)]),
         ("time", seconds(found.seconds), ""),
     ]
+
+
+def _extras(found: Selection) -> list[tuple[str, str, str]]:
+    """What cross-validation chose beside the penalty, where it had a choice."""
+    rows = []
+    if len({one.mix for one in found.tried}) > 1 or found.mix != 1:
+        others = sorted({one.mix for one in found.tried})
+        rows.append(("mix", f"{found.mix:g}", f"share of L1, from {', '.join(f'{m:g}' for m in others)}"))
+    if any(one.factors.startswith("trust") for one in found.tried):
+        best = {one.factors: min(o.loss for o in found.tried if o.factors == one.factors) for one in found.tried}
+        losses = ", ".join(f"{name.removeprefix('trust ')}: {loss:.4g}" for name, loss in best.items())
+        rows.append(("trust", found.factors.removeprefix("trust "), f"exponent of the beliefs; least losses {losses}"))
+    return rows
+
+
+def _constants(found: Selection) -> tuple[str, str, str]:
+    return ("cut points" if found.family == "ordinal" else "intercept", _numbers(found.intercept), _of_classes(found))
+
+
+def _of_classes(found: Selection) -> str:
+    if found.family == "multinomial":
+        return "for " + ", ".join(found.classes)
+    if found.family == "binomial":
+        return f"log odds of '{found.classes[1]}'"
+    return "between " + " < ".join(found.classes) if found.family == "ordinal" else ""
 
 
 def to_html(found: Selection, path: str) -> str:
@@ -69,8 +100,9 @@ def page(found: Selection) -> str:
             tag("p", {"class": "kicker"}, tag("b", None, "fewer"), f" · {Path(found.source).name}"),
             tag("h1", None, answer(found)),
             tag("dl", {"class": "facts"}, *map(_fact, facts(found)))),
-        _section("Chosen columns", "Coefficients in the units of the table.", _bars(found)),
-        _section("Path", "Coefficients times the standard deviation of their column, along the penalty.", _path(found)),
+        _section("Chosen columns", _LEAD + _colours(found), _bars(found)),
+        _section("Path", "Coefficients times the spread of their column, along the penalty; dashed, the choice.",
+                 _path(found)),
         _section("Cross-validation", "Mean held-out loss, one standard error either side.", _curve(found)),
         _notes(found),
     )  # fmt: skip
@@ -91,6 +123,18 @@ def _fact(row: tuple[str, str, str]) -> Markup:
     return tag("div", None, tag("dt", None, name), tag("dd", None, value, tag("small", None, note)))
 
 
+_LEAD = "Bars: coefficients times the spread of their column. Numbers: coefficients in the units of the table."
+
+
+def _colours(found: Selection) -> str:
+    """Which class a bar stands for, in the order in which bars are drawn."""
+    return f" Bars of a column from top to bottom: {', '.join(found.classes)}." if _several(found) else ""
+
+
+def _several(found: Selection) -> bool:
+    return any(len(c.coefficients) > 1 for c in found.chosen)
+
+
 _STYLE = """
 main section svg{display:block;width:100%;max-width:58rem;height:auto}
 .line{fill:none;stroke-width:1.6}.band{opacity:.18}.grid{stroke:currentColor;opacity:.14}
@@ -105,7 +149,12 @@ def _section(title: str, lead: str, drawing: Markup) -> Markup:
 
 
 def _ordered(chosen: Sequence[Chosen]) -> list[Chosen]:
-    return sorted(chosen, key=lambda c: -max(map(abs, c.coefficients)))
+    """Sources by their largest effect, the columns of each together."""
+    size = {c.name: max(map(abs, c.effects)) for c in chosen}
+    most: dict[str, float] = {}
+    for c in chosen:
+        most[c.source] = max(most.get(c.source, 0.0), size[c.name])
+    return sorted(chosen, key=lambda c: (-most[c.source], c.source, -size[c.name]))
 
 
 def _numbers(values: Sequence[float]) -> str:
@@ -117,23 +166,20 @@ def _bars(found: Selection) -> Markup:
     rows = _ordered(found.chosen)[:40]
     if not rows:
         return tag("p", None, "None: the best model has an intercept only.")
-    high = 22.0 * len(rows) + 12
-    across = linear([0.0, *(v for c in rows for v in c.coefficients)], 190, WIDE - 80)
+    thick = 9.0 if _several(found) else 14.0
+    pitch = thick * len(rows[0].effects) + 9
+    high = pitch * len(rows) + 8
+    across = linear([0.0, *(v for c in rows for v in c.effects)], 190, WIDE - 110)
     zero = across(0.0)
     drawn: list[Markup] = [tag("line", {"x1": zero, "x2": zero, "y1": 0, "y2": high, "class": "grid"})]
     for i, row in enumerate(rows):
-        thick = 14.0 / len(row.coefficients)
-        drawn.append(text(182, 22.0 * i + 17, clip(row.name, 28), {"text-anchor": "end"}))
-        for k, value in enumerate(row.coefficients):
-            end = across(value)
-            box = {
-                "x": min(zero, end),
-                "y": 22.0 * i + 6 + k * thick,
-                "width": max(abs(end - zero), 1),
-                "height": thick,
-            }
+        top = pitch * i + 6
+        drawn.append(text(182, top + (pitch - 9) / 2 + 4, clip(row.name, 28), {"text-anchor": "end"}))
+        for k, (value, effect) in enumerate(zip(row.coefficients, row.effects, strict=True)):
+            end, y = across(effect), top + k * thick
+            box = {"x": min(zero, end), "y": y, "width": max(abs(end - zero), 1), "height": thick - 1}
             drawn.append(tag("rect", {**box, "style": f"fill:{_COLOURS[k % 8]}", "class": "bar"}))
-        drawn.append(text(WIDE - 4, 22.0 * i + 17, f"{row.coefficients[0]:+.4g}", {"text-anchor": "end"}))
+            drawn.append(text(WIDE - 4, y + thick / 2 + 3.5, f"{value:+.4g}", {"text-anchor": "end"}))
     return picture(WIDE, high, f"Coefficients of {len(rows)} chosen columns", *drawn)
 
 

@@ -12,24 +12,56 @@ from fewer.method import FewerError, Paper, citations, find, nearest
 
 __all__ = ["ESTIMATORS", "Chosen", "Selection", "select_columns"]
 
-#: Which estimator answers for a family; groups of columns (categories) take the second, where there is one.
-ESTIMATORS: dict[str, tuple[str, str]] = {
-    "gaussian": ("LassoCV", "GroupLassoCV"),
-    "binomial": ("SparseLogisticCV", ""),
-    "multinomial": ("SparseMultinomialCV", ""),
-    "poisson": ("SparsePoissonCV", ""),
-    "cox": ("SparseCoxCV", ""),
-    "ordinal": ("OrdinalLogitCV", ""),
-    "quantile": ("SparseQuantileCV", ""),
+#: Which estimator answers for a family; least squares has names of its own for groups and for a mix.
+ESTIMATORS: dict[str, str] = {
+    "gaussian": "LassoCV",
+    "binomial": "SparseLogisticCV",
+    "multinomial": "SparseMultinomialCV",
+    "poisson": "SparsePoissonCV",
+    "cox": "SparseCoxCV",
+    "ordinal": "OrdinalLogitCV",
+    "quantile": "SparseQuantileCV",
 }
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the model, apart from the table."""
+
+    family: str = "gaussian"
+    rule: str = "1se"
+    folds: int = 5
+    n_alphas: int = 100
+    eps: float | None = None
+    mix: Sequence[float] = (1.0,)
+    quantile: float = 0.5
+    ties: str = "breslow"
+    factors: Mapping[str, float] | None = None
+    beliefs: Mapping[str, float] | Any = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
-    """A column that stays, with its coefficient(s) in the units of the data."""
+    """A column that stays, with its coefficient(s) in the units of the data; `source` is the table's column.
+
+    `effects` are the coefficients times the spread of the column, so that columns can be compared.
+    """
 
     name: str
     coefficients: tuple[float, ...]
+    effects: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A mix and a vector of penalty factors that were tried: least held-out loss and its standard error."""
+
+    factors: str
+    mix: float
+    loss: float
+    error: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +70,7 @@ class Selection:
 
     `gap` is a proven bound on the distance of the objective from its minimum, relative to the objective without any
     penalised column. `path` holds coefficients (columns that are ever chosen x strengths); `mean` and `error` are the
-    held-out loss along the strengths.
+    held-out loss along the strengths. Columns and sizes count the columns of the table; a category is one of them.
     """
 
     source: str
@@ -48,7 +80,11 @@ class Selection:
     columns: int
     rule: str
     folds: int
+    estimator: str
     alpha: float
+    mix: float
+    factors: str
+    tried: tuple[Combination, ...]
     chosen: tuple[Chosen, ...]
     intercept: tuple[float, ...]
     classes: tuple[str, ...]
@@ -80,31 +116,43 @@ def select_columns(
     rule: str = "1se",
     folds: int = 5,
     n_alphas: int = 100,
-    eps: float = 1e-3,
+    eps: float | None = None,
+    mix: Sequence[float] = (1.0,),
+    quantile: float = 0.5,
+    ties: str = "breslow",
     drop: Sequence[str] = (),
     missing: str = "error",
     max_levels: int = 50,
     levels: Sequence[str] = (),
+    weights: str | None = None,
     factors: Mapping[str, float] | None = None,
+    beliefs: Mapping[str, float] | Any = None,
     seed: int = 0,
 ) -> Selection:
     r"""Read a table and choose the columns that explain its target.
 
-    Columns are standardised for the penalty; coefficients come back in the units of the table.
+    Columns are standardised for the penalty; coefficients come back in the units of the table. The columns that stand
+    for one category enter together or not at all, for every family.
 
     Args:
         path: CSV, Parquet, Arrow or svmlight file.
         target: column to explain; `time,event` for Cox.
         family: distribution of the target.
         rule: `min`, or `1se` for the sparsest model within one standard error of the best.
-        folds: of the cross-validation; rows are shuffled with `seed`.
+        folds: of the cross-validation; rows are shuffled with `seed`, classes and events spread evenly.
         n_alphas: strengths on the path.
-        eps: end of the path, relative to its start.
+        eps: end of the path, relative to its start; None is 1e-3, or 1e-2 with more columns than rows.
+        mix: shares of L1 against ridge, in (0, 1]; cross-validation chooses among several.
+        quantile: which quantile, for the family of that name.
+        ties: `breslow` or `efron`, for Cox.
         drop: columns to leave out.
         missing: `error`, `mean` or `drop`.
         max_levels: most levels of a text column.
         levels: order of an ordinal target.
-        factors: penalty factors by column name.
+        weights: column of row weights.
+        factors: penalty factors by column name; 0 keeps a column, inf excludes it.
+        beliefs: by column name, larger for columns thought not to matter; or a callable from names to such numbers.
+            Cross-validation chooses how far to trust them, down to not at all.
         seed: of the folds.
 
     Raises:
@@ -116,94 +164,152 @@ def select_columns(
     >>> [c.name for c in select_columns(file, "y").chosen]
     ['a']
     """
-    import numpy as np
-
     from fewer.linear.table import read_table
 
     start = time.perf_counter()
+    asked = Request(
+        family, rule, folds, n_alphas, eps, tuple(mix), quantile, ties, dict(factors or {}), beliefs, seed,
+    )  # fmt: skip
+    _check(asked)
     table = read_table(
-        path,
-        target,
-        family=family,
-        drop=drop,
-        missing=missing,
-        max_levels=max_levels,
-        levels=levels,
+        path, target, family=family, drop=drop, missing=missing, max_levels=max_levels, levels=levels, weights=weights
     )
     n = table.X.shape[0]
     if not 2 <= folds <= n:
         raise FewerError(f"{folds} folds for {n} rows; use between 2 and {n}")
-    model = _estimator(table, family, rule, _splitter(table, family, folds, seed), n_alphas, eps, factors)
-    y = table.y if table.event is None else np.column_stack([table.y, table.event])
-    model.fit(table.X, y)
-    return _selection(model, table, str(path), family, rule, folds, time.perf_counter() - start)
+    if table.X.shape[1] == 0:
+        raise FewerError(f"{Path(path).name} has no column beside its target")
+    model, scale = fit(table, asked)
+    return _selection(model, table, scale, str(path), asked, time.perf_counter() - start)
 
 
-def _splitter(table: Any, family: str, folds: int, seed: int) -> Any:
-    from sklearn.model_selection import KFold, StratifiedKFold
+def _check(asked: Request) -> None:
+    """Refuse what no table could satisfy."""
+    from fewer.linear.table import FAMILIES
 
-    if family in ("binomial", "multinomial"):
-        import numpy as np
-
-        fewest = int(np.bincount(table.y.astype(int)).min())
-        if fewest >= folds:
-            return StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return KFold(folds, shuffle=True, random_state=seed)
-
-
-def _estimator(
-    table: Any, family: str, rule: str, cv: Any, n_alphas: int, eps: float, factors: Mapping[str, float] | None
-) -> Any:
-    import fewer.linear.estimators as estimators
-    from fewer.linear.factors import Manual
-
-    single, grouped = ESTIMATORS[family]
-    by_name = {name: value for name, value in (factors or {}).items()}
-    for name in by_name:
-        if name not in table.names:
-            raise FewerError(f"penalty factor for '{name}': no such column{nearest(name, table.names)}")
-    options: dict[str, Any] = {"rule": rule, "cv": cv, "n_alphas": n_alphas, "eps": eps, "standardize": True}
-    categories = len(set(table.groups.tolist())) < len(table.names)
-    if categories and grouped and hasattr(estimators, grouped) and not by_name:
-        return getattr(estimators, grouped)(groups=table.groups, **options)
-    if by_name:
-        options["penalty_factors"] = Manual([by_name.get(name, 1.0) for name in table.names])
-    return getattr(estimators, single)(**options)
+    for what, value, known in (
+        ("family", asked.family, FAMILIES), ("rule", asked.rule, ("min", "1se")),
+        ("ties", asked.ties, ("breslow", "efron")),
+    ):  # fmt: skip
+        if value not in known:
+            raise FewerError(f"unknown {what} '{value}'{nearest(str(value), known)}; known: {', '.join(known)}")
+    if not asked.mix or any(not 0 < share <= 1 for share in asked.mix):
+        raise FewerError(f"mix is {', '.join(f'{m:g}' for m in asked.mix) or 'empty'}; give shares of L1 in (0, 1]")
+    if not 0 < asked.quantile < 1:
+        raise FewerError(f"quantile is {asked.quantile:g}; it must lie between 0 and 1")
+    if asked.factors and asked.beliefs is not None:
+        raise FewerError("penalty factors and beliefs cannot be given together")
 
 
-def _selection(model: Any, table: Any, source: str, family: str, rule: str, folds: int, seconds: float) -> Selection:
+def fit(table: Any, asked: Request) -> tuple[Any, Any]:
+    """The fitted estimator on comparable columns, and the scales that made them so."""
     import numpy as np
 
-    coef = np.atleast_2d(model.coef_)
+    import fewer.linear.estimators as estimators
+
+    n, p = table.X.shape
+    scale = table.spreads()
+    X = table.X.multiply(1.0 / scale).tocsc() if hasattr(table.X, "multiply") else table.X / scale
+    wide = 1e-2 if p >= n else 1e-3
+    options: dict[str, Any] = {
+        "rule": asked.rule, "cv": _splits(table, asked), "n_alphas": asked.n_alphas,
+        "eps": wide if asked.eps is None else asked.eps, "penalty_factors": _factors(table, asked),
+    }  # fmt: skip
+    name, mixed = ESTIMATORS[asked.family], tuple(asked.mix) != (1.0,)
+    if asked.family == "gaussian":
+        name = "ElasticNetCV" if mixed else "GroupLassoCV" if table.categories else name
+    if mixed:
+        options["l1_ratio"] = list(asked.mix)
+    if table.categories:
+        options["groups"] = table.groups
+    if asked.family == "quantile":
+        options["q"] = asked.quantile
+    if asked.family == "cox":
+        options["ties"] = asked.ties
+    y = table.y if table.event is None else np.column_stack([table.y, table.event])
+    return getattr(estimators, name)(**options).fit(X, y, table.weights), scale
+
+
+def _splits(table: Any, asked: Request) -> Any:
+    """Folds that spread classes and events evenly; several classes of two rows cannot be spread over five folds."""
+    import warnings
+
+    import numpy as np
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if asked.family in ("binomial", "multinomial", "ordinal", "cox"):
+        codes = (table.y if table.event is None else table.event).astype(int)
+        rows = np.bincount(codes)
+        if table.event is not None and rows[1] < 2:
+            raise FewerError(f"{table.target}: one event only; cross-validation needs two at least")
+        if table.event is None and rows.min() < 2:
+            rare = table.classes[int(rows.argmin())]
+            raise FewerError(f"class '{rare}' of '{table.target}' has one row only; cross-validation needs two of each")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # fewer rows of a class than folds: still spread
+            return list(
+                StratifiedKFold(asked.folds, shuffle=True, random_state=asked.seed).split(np.zeros(len(codes)), codes)
+            )
+    return KFold(asked.folds, shuffle=True, random_state=asked.seed)
+
+
+def _factors(table: Any, asked: Request) -> Any:
+    """Penalty factors or beliefs about columns of the table, spread over the columns that they became."""
+    import numpy as np
+
+    from fewer.linear.factors import Manual, Prior
+
+    for name in asked.factors or {}:
+        if name not in table.sources:
+            raise FewerError(f"penalty factor for '{name}': no such column{nearest(name, table.sources)}")
+    if asked.factors:
+        each = np.array([float(asked.factors.get(name, 1.0)) for name in table.sources])
+        return Manual(each[table.groups])
+    if asked.beliefs is None:
+        return None
+    found = asked.beliefs(list(table.sources)) if callable(asked.beliefs) else asked.beliefs
+    missing = [name for name in table.sources if name not in found]
+    if missing:
+        raise FewerError(f"no belief about '{missing[0]}' ({len(missing)} of {len(table.sources)} columns have none)")
+    return Prior(np.array([float(found[name]) for name in table.sources])[table.groups])
+
+
+def _selection(model: Any, table: Any, scale: Any, source: str, asked: Request, seconds: float) -> Selection:
+    import numpy as np
+
+    coef = np.atleast_2d(model.coef_) / scale
     path, solution = model.path_, model.solution_
     kept = np.flatnonzero(np.any(coef != 0, axis=0))
     values = path.values if path.values.ndim == 2 else np.linalg.norm(path.values, axis=2)
     strongest = np.argsort(-np.abs(values).max(axis=1, initial=0.0))[:40] if values.size else np.arange(0)
-    scale = _spread(table.X, path.columns[strongest])
-    entry = find("estimator", _slug(type(model).__name__))
+    entry, owner = find("estimator", _slug(type(model).__name__)), table.groups[path.columns]
+    constant = model.cuts_ if hasattr(model, "cuts_") else np.atleast_1d(model.intercept_)
     return Selection(
-        source=source, target=table.target, family=family, rows=table.X.shape[0], columns=table.X.shape[1],
-        rule=rule, folds=folds, alpha=float(model.alpha_),
-        chosen=tuple(Chosen(table.names[j], tuple(float(v) for v in coef[:, j])) for j in kept),
-        intercept=tuple(float(v) for v in np.atleast_1d(model.intercept_)), classes=table.classes,
+        source=source, target=table.target, family=asked.family, rows=table.X.shape[0], columns=len(table.sources),
+        rule=asked.rule, folds=asked.folds, estimator=type(model).__name__, alpha=float(model.alpha_),
+        mix=float(model.l1_ratio_), factors=model.factors_,
+        tried=tuple(_combination(tried) for tried in model.tried_),
+        chosen=tuple(_chosen(table, coef, scale, int(j)) for j in kept),
+        intercept=tuple(float(v) for v in constant), classes=table.classes,
         gap=float(solution.gap / solution.null) if solution.null else 0.0, kkt=float(solution.kkt),
         converged=bool(solution.converged), alphas=tuple(map(float, model.alphas_)),
         mean=tuple(map(float, model.cv_mean_)), error=tuple(map(float, model.cv_error_)),
-        sizes=tuple(int(s) for s in np.count_nonzero(values, axis=0)),
+        sizes=tuple(len(np.unique(owner[values[:, k] != 0])) for k in range(len(path))),
         path_names=tuple(table.names[j] for j in path.columns[strongest]),
-        path=tuple(tuple(map(float, row * s)) for row, s in zip(values[strongest], scale, strict=True)),
+        path=tuple(tuple(map(float, row)) for row in values[strongest]),
         notes=table.notes, seconds=seconds,
         citations=tuple(citations([entry]) or [str(Paper("Regression Shrinkage and Selection via the Lasso", 1996))]),
     )  # fmt: skip
 
 
-def _spread(X: Any, columns: Any) -> Any:
-    """Standard deviations of some columns, so that a path can be drawn in comparable units."""
-    import numpy as np
+def _chosen(table: Any, coef: Any, scale: Any, j: int) -> Chosen:
+    values = tuple(float(v) for v in coef[:, j])
+    return Chosen(table.names[j], values, tuple(v * float(scale[j]) for v in values), table.sources[table.groups[j]])
 
-    part = X[:, columns]
-    part = part.toarray() if hasattr(part, "toarray") else part
-    return np.std(part, axis=0) if part.size else np.ones(len(columns))
+
+def _combination(tried: Any) -> Combination:
+    at = tried.pick("min")
+    return Combination(tried.label, float(tried.l1_ratio), float(tried.mean[at]), float(tried.error[at]))
 
 
 def _slug(name: str) -> str:

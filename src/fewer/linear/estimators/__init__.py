@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from fewer.linear.estimators.composed import FusedLasso, SparseRegressor
+from fewer.linear.estimators.composed import FusedLasso, SparseRegressor, SparseRegressorCV
 from fewer.linear.estimators.families import (
-    SparseCox,
-    SparseCoxCV,
-    SparseHuber,
     SparseLogistic,
     SparseLogisticCV,
     SparseMultinomial,
@@ -15,21 +12,18 @@ from fewer.linear.estimators.families import (
     SparsePoissonCV,
 )
 from fewer.linear.estimators.gaussian import AdaptiveLasso, ElasticNet, Lasso, RelaxedLasso
-from fewer.linear.estimators.gaussian_cv import AdaptiveLassoCV, ElasticNetCV, LassoCV
+from fewer.linear.estimators.gaussian_cv import AdaptiveLassoCV, ElasticNetCV, LassoCV, RelaxedLassoCV
 from fewer.linear.estimators.groups import GroupLasso, GroupLassoCV, SparseGroupLasso, SparseGroupLassoCV
 from fewer.linear.estimators.ordinal import OrdinalLogit, OrdinalLogitCV
-from fewer.linear.estimators.special import (
-    BestSubset,
-    SparsePrecision,
-    SparseQuantile,
-    SparseQuantileCV,
-    SquareRootLasso,
-)
+from fewer.linear.estimators.robust import SparseHuber, SparseHuberCV, SparseQuantile, SparseQuantileCV
+from fewer.linear.estimators.special import BestSubset, BestSubsetCV, SparsePrecision, SquareRootLasso
+from fewer.linear.estimators.survival import SparseCox, SparseCoxCV
 
 __all__ = [
     "AdaptiveLasso",
     "AdaptiveLassoCV",
     "BestSubset",
+    "BestSubsetCV",
     "ElasticNet",
     "ElasticNetCV",
     "FusedLasso",
@@ -40,11 +34,13 @@ __all__ = [
     "OrdinalLogit",
     "OrdinalLogitCV",
     "RelaxedLasso",
+    "RelaxedLassoCV",
     "SparseCox",
     "SparseCoxCV",
     "SparseGroupLasso",
     "SparseGroupLassoCV",
     "SparseHuber",
+    "SparseHuberCV",
     "SparseLogistic",
     "SparseLogisticCV",
     "SparseMultinomial",
@@ -55,5 +51,6 @@ __all__ = [
     "SparseQuantile",
     "SparseQuantileCV",
     "SparseRegressor",
+    "SparseRegressorCV",
     "SquareRootLasso",
 ]

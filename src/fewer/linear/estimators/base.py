@@ -17,7 +17,7 @@ from fewer.linear import Path, Solution
 from fewer.linear.factors import Candidate, as_factors
 from fewer.method import FewerError
 
-__all__ = ["Estimator", "names_of", "normalised", "paths_of"]
+__all__ = ["Estimator", "grouped", "names_of", "normalised", "paths_of", "rescaled", "spread"]
 
 Vector = NDArray[np.float64]
 
@@ -60,15 +60,19 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
         """Validated data: floats, CSC if sparse, weights of mean one."""
-        X, y = validate_data(
-            self, X, y, accept_sparse="csc", dtype=[np.float64, np.float32], y_numeric=self._numeric_target,
-            ensure_min_samples=2,
-        )  # fmt: skip
+        X, y = self._validated(X, y)
         y = self._target(y)
         weights = None
         if sample_weight is not None:
             weights = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
         return X, y, weights
+
+    def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
+        X, y = validate_data(
+            self, X, y, accept_sparse="csc", dtype=[np.float64, np.float32], y_numeric=self._numeric_target,
+            ensure_min_samples=2,
+        )  # fmt: skip
+        return X, y
 
     #: Whether the target must be numbers.
     _numeric_target = True
@@ -88,9 +92,17 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         names = [str(name) for name in names_of(self)]
         if made is None:
             return [Candidate("equal", np.ones(len(names)))]
+        if getattr(made, "learnt", False) and getattr(self, "standardize", False):
+            X = rescaled(X, spread(X, weights))  # a pilot sees columns as the penalty does
         return made.candidates(X, y, weights, names, self._loss())
 
     def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
+        if getattr(self, "groups", None) is not None:
+            if getattr(self, "positive", False):
+                raise FewerError(
+                    f"{type(self).__name__}: positive coefficients and groups cannot be asked for together"
+                )
+            return grouped(self, X, y, weights, factors, mix=mix, **grid)
         options = dict(
             mix=mix, factors=factors, weights=weights, intercept=self.fit_intercept, tol=self.tol,
             standardize=self.standardize, max_iter=self.max_iter, **self._bounds(X.shape[1]), **grid,
@@ -145,10 +157,35 @@ def paths_of(loss: Any, X: Any, y: Any, **options: Any) -> Path:
     return glm_path(X, y, loss, **options)
 
 
+def grouped(model: Any, X: Any, y: Any, weights: Vector | None, factors: Vector, **options: Any) -> Path:
+    """The path of a loss with a price on the groups of columns that `model` names."""
+    from fewer.linear import Squared, group_path
+
+    return group_path(
+        X, y, model._loss() or Squared(), model.groups, factors=factors, weights=weights,
+        intercept=model.fit_intercept, standardize=model.standardize, tol=model.tol, max_iter=model.max_iter, **options,
+    )  # fmt: skip
+
+
 def names_of(estimator: Any) -> NDArray[Any]:
     """Column names as the data had them, else positions."""
     names = getattr(estimator, "feature_names_in_", None)
     return np.arange(estimator.n_features_in_) if names is None else np.asarray(names)
+
+
+def spread(X: Any, weights: Vector | None) -> Vector:
+    """Weighted standard deviations of the columns; 1 for constant ones."""
+    s = np.ones(X.shape[0]) if weights is None else weights
+    s = s / s.sum()
+    mean = np.asarray(X.T @ s).ravel()
+    square = np.asarray((X.multiply(X) if hasattr(X, "multiply") else X * X).T @ s).ravel()
+    found = np.sqrt(np.maximum(square - mean**2, 0.0))
+    return np.asarray(np.where(found > 1e-12 * np.sqrt(square + 1e-300), found, 1.0), dtype=np.float64)
+
+
+def rescaled(X: Any, scale: Vector) -> Any:
+    """Columns divided by their scales; sparse data stay sparse."""
+    return X.multiply(1 / scale).tocsc() if hasattr(X, "multiply") else X / scale
 
 
 def normalised(weights: Vector) -> Vector:

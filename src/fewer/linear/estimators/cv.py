@@ -19,7 +19,7 @@ from sklearn.model_selection import check_cv
 
 from fewer.linear import Path
 from fewer.linear.estimators.base import Estimator
-from fewer.linear.factors import Candidate
+from fewer.linear.factors import Candidate, as_factors
 from fewer.method import FewerError, nearest
 
 __all__ = ["CrossValidated", "Tried"]
@@ -68,9 +68,11 @@ class CrossValidated(Estimator):
         folds = list(
             check_cv(self.cv, self._split_target(y), classifier=is_classifier(self)).split(X, self._split_target(y))
         )
-        ratios = np.atleast_1d(np.asarray(getattr(self, "l1_ratio", 1.0), dtype=np.float64))
+        ratios = np.atleast_1d(np.asarray(self._mixes(), dtype=np.float64))
         choices = self._candidates(X, y, weights)
-        batched = not self._separate and self._loss() is None and weights is None and self.n_jobs is None
+        batched = (
+            not (self._separate or self._learnt) and self._loss() is None and weights is None and self.n_jobs is None
+        )
         explore = self._together if batched else self._apart
         self.tried_ = [tried for mix in ratios for tried in explore(X, y, weights, choices, float(mix), folds)]
         best = min(self.tried_, key=lambda tried: float(tried.mean.min()))
@@ -82,6 +84,15 @@ class CrossValidated(Estimator):
 
     #: Whether the penalty is more than a price for each column, so that folds share nothing.
     _separate = False
+
+    def _mixes(self) -> Any:
+        """One share of L1, or those to choose from."""
+        return getattr(self, "l1_ratio", 1.0)
+
+    @property
+    def _learnt(self) -> bool:
+        """Whether the factors depend on the target, so that every fold must make its own."""
+        return bool(getattr(as_factors(getattr(self, "penalty_factors", None)), "learnt", False))
 
     def _split_target(self, y: Any) -> Any:
         """What the splitter stratifies by."""
@@ -120,11 +131,11 @@ class CrossValidated(Estimator):
         """One fold at a time, under the active joblib backend."""
         rows = X.tocsr() if hasattr(X, "tocsr") else X
         made = []
-        for choice in choices:
+        for at, choice in enumerate(choices):
             full = self._path(X, y, weights, choice.factors, mix, **self._grid())
+            given = at if self._learnt else choice.factors
             jobs = (
-                delayed(_held_out)(self, rows, y, weights, choice.factors, mix, full.lams, train, test)
-                for train, test in folds
+                delayed(_held_out)(self, rows, y, weights, given, mix, full.lams, train, test) for train, test in folds
             )
             losses, sizes = zip(*Parallel(n_jobs=self.n_jobs)(jobs), strict=True)
             made.append(_tried(choice, mix, full, losses, sizes))
@@ -148,13 +159,15 @@ def _tried(choice: Candidate, mix: float, full: Path, losses: Any, sizes: Any) -
 
 
 def _held_out(
-    model: CrossValidated, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, lams: Vector,
+    model: CrossValidated, X: Any, y: Any, weights: Vector | None, factors: Vector | int, mix: float, lams: Vector,
     train: Any, test: Any,
 ) -> tuple[Vector, float]:  # fmt: skip
-    """Mean loss along the grid on the rows left out, and the weight of those rows."""
+    """Mean loss along the grid on the rows left out, and the weight of those rows; an integer names learnt factors."""
     inside = None if weights is None else weights[train] * (len(train) / weights[train].sum())
     # Centring is part of the fit: each fold's intercept comes from its own rows.
     part = X[train].tocsc() if hasattr(X, "tocsr") else X[train]
+    if isinstance(factors, int):
+        factors = model._candidates(part, y[train], inside)[factors].factors
     path = model._path(part, y[train], inside, factors, mix, lams=lams)
     share = np.ones(len(test)) if weights is None else weights[test]
     return model._held_out_loss(path, X[test], y[test], share), float(share.sum())

@@ -1,4 +1,4 @@
-"""Beyond least squares: classes, counts, survival times, heavy tails. One loss each, the same price for columns."""
+"""Beyond least squares: classes and counts. One loss each, the same price for columns."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from fewer.linear.coupled import Cox, Multinomial
+from fewer.linear.coupled import Multinomial
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.options import Chosen, Single
-from fewer.linear.losses import Huber, Logistic, Poisson
+from fewer.linear.losses import Logistic, Poisson
 from fewer.linear.result import Solution
 from fewer.method import FewerError, Paper, method
 
 __all__ = [
-    "SparseCox",
-    "SparseCoxCV",
-    "SparseHuber",
     "SparseLogistic",
     "SparseLogisticCV",
     "SparseMultinomial",
@@ -31,7 +28,6 @@ __all__ = [
 
 Vector = NDArray[np.float64]
 GLMNET = Paper("Regularization Paths for Generalized Linear Models via Coordinate Descent", 2010)
-COX = Paper("Regularization Paths for Cox's Proportional Hazards Model via Coordinate Descent", 2011)
 
 
 class Classes(ClassifierMixin, Estimator):  # type: ignore[misc]
@@ -133,41 +129,6 @@ class _Counts(RegressorMixin, Estimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Vector:
         """Expected count of every row."""
         return np.asarray(Poisson().mean(self._linear(X)))
-
-
-class _Survival(Estimator):
-    """Times and events; the predictor is a log hazard ratio, without an intercept."""
-
-    _numeric_target = False
-
-    def __sklearn_tags__(self) -> Any:
-        """The target has two columns."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.single_output = False
-        tags.target_tags.multi_output = True
-        return tags
-
-    def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
-        y = np.asarray(y, dtype=np.float64)
-        if y.ndim != 2 or y.shape[1] != 2:
-            raise FewerError(f"a survival target has two columns, time and event; this one has shape {y.shape}")
-        from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
-
-        from fewer.linear.estimators.base import normalised
-
-        X = validate_data(self, X, accept_sparse="csc", dtype=[np.float64, np.float32], ensure_min_samples=2)
-        check_consistent_length(X, y)
-        if sample_weight is None:
-            return X, y, None
-        return X, y, normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
-
-    def _loss(self) -> Any:
-        return Cox()
-
-    def predict(self, X: Any) -> Vector:
-        """Log hazard ratio of every row."""
-        return self._linear(X)
 
 
 @method(
@@ -289,95 +250,3 @@ class SparsePoissonCV(_Counts, Chosen):
 
     Reference: Friedman, Hastie and Tibshirani 2010.
     """
-
-
-@method(
-    "estimator",
-    "sparse-cox",
-    papers=[COX],
-    formula="- log partial likelihood / n + alpha sum_j f_j |b_j|",
-    unit="feature",
-)
-class SparseCox(_Survival, Single):
-    """Cox's proportional hazards (Breslow ties) with an L1 (or elastic net) price; y is (n, 2): time, event.
-
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.standard_normal((90, 4))
-    >>> y = np.column_stack([rng.exponential(np.exp(-2 * X[:, 1])), np.ones(90)])
-    >>> SparseCox(alpha=0.3).fit(X, y).selected_
-    array([1])
-
-    Reference: Simon et al. 2011.
-    """
-
-
-@method("estimator", "sparse-cox-cv", papers=[COX], formula="sparse Cox; alpha by cross-validation", unit="feature")
-class SparseCoxCV(_Survival, Chosen):
-    """`SparseCox` whose penalty is cross-validated by the partial likelihood of the fold; see `LassoCV`.
-
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.standard_normal((90, 4))
-    >>> y = np.column_stack([rng.exponential(np.exp(-2 * X[:, 1])), np.ones(90)])
-    >>> 1 in SparseCoxCV(cv=3, n_alphas=20).fit(X, y).selected_
-    True
-
-    Reference: Simon et al. 2011.
-    """
-
-    def _split_target(self, y: Any) -> Any:
-        return y[:, 1].astype(int)
-
-
-@method("estimator", "sparse-huber", papers=[Paper("Robust Estimation of a Location Parameter", 1964)],
-        formula="mean Huber loss + alpha sum_j f_j |b_j|", unit="feature")  # fmt: skip
-class SparseHuber(RegressorMixin, Estimator):  # type: ignore[misc]
-    """Regression that bounds the influence of outliers, with an L1 (or elastic net) price.
-
-    Args:
-        alpha: strength of the penalty.
-        delta: residual at which the loss turns from square to straight, in the units of the target.
-        l1_ratio: see `ElasticNet`.
-        penalty_factors: see `Lasso`.
-        fit_intercept: see `Lasso`.
-        standardize: see `Lasso`.
-        tol: see `Lasso`.
-        max_iter: see `Lasso`.
-
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).standard_normal((90, 4))
-    >>> y = X[:, 1] + 50 * (np.arange(90) == 3)
-    >>> SparseHuber(alpha=0.1).fit(X, y).selected_
-    array([1])
-
-    Reference: Huber 1964, equation 3.7.
-    """
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        *,
-        delta: float = 1.35,
-        l1_ratio: float = 1.0,
-        penalty_factors: Any = None,
-        fit_intercept: bool = True,
-        standardize: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 100_000,
-    ) -> None:
-        self.alpha = alpha
-        self.delta = delta
-        self.l1_ratio = l1_ratio
-        self.penalty_factors = penalty_factors
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.tol = tol
-        self.max_iter = max_iter
-
-    def _loss(self) -> Any:
-        return Huber(self.delta)
-
-    def predict(self, X: Any) -> Vector:
-        """Predicted target."""
-        return self._linear(X)

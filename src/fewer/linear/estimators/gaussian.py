@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
 from fewer.linear.estimators.base import Estimator
-from fewer.linear.factors import Adaptive, Candidate
-from fewer.method import Paper, method
+from fewer.linear.factors import Adaptive
+from fewer.linear.result import Path
+from fewer.method import FewerError, Paper, method
 
-__all__ = ["AdaptiveLasso", "ElasticNet", "Lasso", "RelaxedLasso", "adaptive_factors"]
+__all__ = ["AdaptiveLasso", "ElasticNet", "Lasso", "Pilot", "RelaxedLasso", "refit", "relaxed"]
 
 Vector = NDArray[np.float64]
 
@@ -23,6 +25,18 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Vector:
         """Predicted target, (n,)."""
         return self._linear(X)
+
+
+class Pilot:
+    """Options `pilot` and `gamma` as factors that are learnt from the data."""
+
+    pilot: str
+    gamma: Any
+
+    @property
+    def penalty_factors(self) -> Adaptive:
+        """The factors that the options stand for."""
+        return Adaptive(self.pilot, self.gamma)
 
 
 @method(
@@ -92,6 +106,7 @@ class ElasticNet(Regressor):
     Args:
         alpha: strength of the penalty.
         l1_ratio: share of L1 in it, in [0, 1].
+        groups: (p,) group numbers; the L1 part then prices groups as a whole, see `GroupLasso`.
         penalty_factors: see `Lasso`; they multiply both parts.
         fit_intercept: see `Lasso`.
         standardize: see `Lasso`.
@@ -112,6 +127,7 @@ class ElasticNet(Regressor):
         alpha: float = 1.0,
         *,
         l1_ratio: float = 0.5,
+        groups: Any = None,
         penalty_factors: Any = None,
         fit_intercept: bool = True,
         standardize: bool = False,
@@ -121,6 +137,7 @@ class ElasticNet(Regressor):
     ) -> None:
         self.alpha = alpha
         self.l1_ratio = l1_ratio
+        self.groups = groups
         self.penalty_factors = penalty_factors
         self.fit_intercept = fit_intercept
         self.standardize = standardize
@@ -136,7 +153,7 @@ class ElasticNet(Regressor):
     formula="lasso with f_j = 1 / |pilot_j|^gamma",
     unit="feature",
 )
-class AdaptiveLasso(Regressor):
+class AdaptiveLasso(Pilot, Regressor):
     """Lasso whose prices come from a first fit, so that large effects are shrunk less.
 
     Formula: f_j = 1 / |b_j|^gamma with b the pilot; then the lasso with these factors.
@@ -179,9 +196,6 @@ class AdaptiveLasso(Regressor):
         self.positive = positive
         self.tol = tol
         self.max_iter = max_iter
-
-    def _candidates(self, X: Any, y: Any, weights: Vector | None) -> list[Candidate]:
-        return adaptive_factors(self, X, y, weights)
 
 
 @method(
@@ -237,20 +251,26 @@ class RelaxedLasso(Regressor):
         self.tol = tol
         self.max_iter = max_iter
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> RelaxedLasso:
-        """Fit the lasso at `alpha`, refit on its support, blend."""
-        super().fit(X, y, sample_weight)
-        X, y, weights = self._check(X, y, sample_weight)
-        coef, intercept = refit(X, y, weights, np.flatnonzero(self.coef_), bool(self.fit_intercept))
-        self.coef_ = self.phi * self.solution_.coef + (1 - self.phi) * coef
-        self.intercept_ = self.phi * self.solution_.intercept + (1 - self.phi) * intercept
-        return self
+    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
+        return relaxed(super()._path(X, y, weights, factors, 1.0, **grid), X, y, weights, self, float(self.phi))
 
 
-def adaptive_factors(model: Any, X: Any, y: Any, weights: Vector | None) -> list[Candidate]:
-    """Factors from the pilot that `model` names."""
-    names = [str(j) for j in range(X.shape[1])]
-    return Adaptive(model.pilot, model.gamma).candidates(X, y, weights, names, None)
+def relaxed(path: Path, X: Any, y: Vector, weights: Vector | None, model: Any, phi: float) -> Path:
+    """A lasso path with shrinkage taken back: phi of its coefficients, 1 - phi of least squares on each support.
+
+    Objectives and gaps stay those of the lasso that chose the supports.
+    """
+    if not 0 <= phi <= 1:
+        raise FewerError(f"phi is {phi:g}; it is a share, in [0, 1]")
+    if phi == 1:
+        return path
+    values, intercepts = path.values.copy(), path.intercepts.copy()
+    for k in range(len(path)):
+        on = np.flatnonzero(path.values[:, k])
+        coef, constant = refit(X, y, weights, path.columns[on], bool(model.fit_intercept))
+        values[on, k] = phi * values[on, k] + (1 - phi) * coef[path.columns[on]]
+        intercepts[k] = phi * intercepts[k] + (1 - phi) * constant
+    return replace(path, values=values, intercepts=intercepts, stored=path.duals, source=None)
 
 
 def refit(X: Any, y: Vector, weights: Vector | None, support: Any, intercept: bool) -> tuple[Vector, float]:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
-from fewer.linear.estimators.composed import Plain, general
+from fewer.linear.estimators.base import Estimator, grouped
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.result import Path
-from fewer.method import FewerError, Paper, find, method
+from fewer.method import Paper, method
 
 __all__ = ["GroupLasso", "GroupLassoCV", "SparseGroupLasso", "SparseGroupLassoCV"]
 
@@ -20,37 +20,29 @@ GROUP = Paper("Model Selection and Estimation in Regression with Grouped Variabl
 SPARSE_GROUP = Paper("A Sparse-Group Lasso", 2013)
 
 
-def _groups(groups: Any, columns: int) -> list[list[int]]:
-    """Lists of positions from group numbers (p,); None puts every column in a group of its own."""
-    if groups is None:
-        return [[j] for j in range(columns)]
-    labels = np.asarray(groups)
-    if labels.shape != (columns,):
-        raise FewerError(f"{labels.shape[0] if labels.ndim else 1} group numbers for {columns} columns")
-    return [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
+class _Groups(RegressorMixin, Estimator):  # type: ignore[misc]
+    """Least squares with a price on groups."""
+
+    def predict(self, X: Any) -> Vector:
+        """Predicted target."""
+        return self._linear(X)
+
+    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
+        return grouped(self, X, y, weights, factors, mix=1.0, share=self._share(mix), **grid)
+
+    def _share(self, mix: float) -> float:
+        """Share of single columns in the price."""
+        return 0.0
 
 
-class _GroupOptions:
-    """The penalty of the group estimators."""
+class _SparseGroups(_Groups):
+    """The share of single columns is `l1_ratio`, which cross-validation may choose."""
 
-    groups: Any
-    l1_ratio: Any
-
-    def _penalty(self, columns: int) -> Any:
-        return find("penalty", "group").target(_groups(self.groups, columns))
+    def _share(self, mix: float) -> float:
+        return mix
 
 
-class _SparseGroupOptions:
-    """The penalty of the sparse group estimators."""
-
-    groups: Any
-    l1_ratio: Any
-
-    def _penalty(self, columns: int) -> Any:
-        return find("penalty", "sparse-group").target(_groups(self.groups, columns), mix=float(self.l1_ratio))
-
-
-class _Given(Plain):
+class _Given(_Groups):
     """Options of a group estimator with a given penalty."""
 
     def __init__(
@@ -58,58 +50,40 @@ class _Given(Plain):
         alpha: float = 1.0,
         *,
         groups: Any = None,
+        penalty_factors: Any = None,
         fit_intercept: bool = True,
         standardize: bool = False,
         tol: float = 1e-6,
-        max_iter: int = 20_000,
+        max_iter: int = 1000,
     ) -> None:
         self.alpha = alpha
         self.groups = groups
+        self.penalty_factors = penalty_factors
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.tol = tol
         self.max_iter = max_iter
 
 
-class _GivenMix(Plain):
-    """Options of a sparse group estimator with a given penalty."""
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        *,
-        groups: Any = None,
-        l1_ratio: float = 0.5,
-        fit_intercept: bool = True,
-        standardize: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 20_000,
-    ) -> None:
-        self.alpha = alpha
-        self.groups = groups
-        self.l1_ratio = l1_ratio
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.tol = tol
-        self.max_iter = max_iter
-
-
-class _CrossValidatedGroups(RegressorMixin, CrossValidated):  # type: ignore[misc]
+class _Chosen(CrossValidated):
     """Options of a group estimator whose penalty is cross-validated."""
+
+    _separate = True
 
     def __init__(
         self,
         *,
         groups: Any = None,
         alphas: Any = None,
-        n_alphas: int = 30,
+        n_alphas: int = 50,
         eps: float = 1e-2,
         cv: Any = None,
         rule: str = "min",
+        penalty_factors: Any = None,
         fit_intercept: bool = True,
         standardize: bool = False,
         tol: float = 1e-6,
-        max_iter: int = 20_000,
+        max_iter: int = 1000,
         n_jobs: int | None = None,
     ) -> None:
         self.groups = groups
@@ -118,43 +92,34 @@ class _CrossValidatedGroups(RegressorMixin, CrossValidated):  # type: ignore[mis
         self.eps = eps
         self.cv = cv
         self.rule = rule
+        self.penalty_factors = penalty_factors
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.tol = tol
         self.max_iter = max_iter
         self.n_jobs = n_jobs
 
-    _separate = True
-
-    def predict(self, X: Any) -> Vector:
-        """Predicted target."""
-        return self._linear(X)
-
-    def _penalty(self, columns: int) -> Any:
-        """The penalty object."""
-        return find("penalty", "group").target(_groups(self.groups, columns))
-
-    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
-        return general(self, X, y, weights, self._penalty(X.shape[1]), grid)
-
 
 @method(
     "estimator",
     "group-lasso",
     papers=[GROUP],
-    formula="squared error / (2n) + alpha sum_g sqrt(p_g) |b_g|",
+    formula="squared error / (2n) + alpha sum_g f_g sqrt(p_g) |b_g|",
     unit="feature",
 )
-class GroupLasso(_GroupOptions, _Given):
+class GroupLasso(_Given):
     """Least squares with a price on whole groups of columns: all of a group stay or none.
+
+    The estimators of other families take `groups` too.
 
     Args:
         alpha: strength of the penalty.
         groups: (p,) group number of each column; None gives every column a group of its own.
+        penalty_factors: see `Lasso`; equal inside a group.
         fit_intercept: see `Lasso`.
         standardize: see `Lasso`.
         tol: see `Lasso`.
-        max_iter: see `Lasso`.
+        max_iter: most Newton steps.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).standard_normal((60, 4))
@@ -166,7 +131,7 @@ class GroupLasso(_GroupOptions, _Given):
 
 
 @method("estimator", "group-lasso-cv", papers=[GROUP], formula="group lasso; alpha by cross-validation", unit="feature")
-class GroupLassoCV(_GroupOptions, _CrossValidatedGroups):
+class GroupLassoCV(_Chosen, _Groups):
     """`GroupLasso` whose penalty is cross-validated; see `LassoCV` for the options.
 
     >>> import numpy as np
@@ -185,17 +150,18 @@ class GroupLassoCV(_GroupOptions, _CrossValidatedGroups):
     formula="squared error / (2n) + alpha (l1_ratio |b|_1 + (1 - l1_ratio) sum_g sqrt(p_g) |b_g|)",
     unit="feature",
 )
-class SparseGroupLasso(_SparseGroupOptions, _GivenMix):
+class SparseGroupLasso(_Given, _SparseGroups):
     """Prices on groups and on the columns inside them.
 
     Args:
         alpha: strength of the penalty.
         groups: see `GroupLasso`.
         l1_ratio: share of the price on single columns.
+        penalty_factors: see `GroupLasso`.
         fit_intercept: see `Lasso`.
         standardize: see `Lasso`.
         tol: see `Lasso`.
-        max_iter: see `Lasso`.
+        max_iter: see `GroupLasso`.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).standard_normal((60, 4))
@@ -205,16 +171,37 @@ class SparseGroupLasso(_SparseGroupOptions, _GivenMix):
     Reference: Simon et al. 2013, equation 3.
     """
 
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        groups: Any = None,
+        l1_ratio: float = 0.5,
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+    ) -> None:
+        super().__init__(
+            alpha, groups=groups, penalty_factors=penalty_factors, fit_intercept=fit_intercept,
+            standardize=standardize, tol=tol, max_iter=max_iter,
+        )  # fmt: skip
+        self.l1_ratio = l1_ratio
+
 
 @method(
     "estimator",
     "sparse-group-lasso-cv",
     papers=[SPARSE_GROUP],
-    formula="sparse group lasso; alpha by cross-validation",
+    formula="sparse group lasso; alpha and l1_ratio by cross-validation",
     unit="feature",
 )
-class SparseGroupLassoCV(_CrossValidatedGroups):
-    """`SparseGroupLasso` with equal shares whose penalty is cross-validated; see `LassoCV` for the options.
+class SparseGroupLassoCV(_Chosen, _SparseGroups):
+    """`SparseGroupLasso` whose strength and share are cross-validated; see `LassoCV` for the other options.
+
+    Args:
+        l1_ratio: one share of the price on single columns, or several to choose from.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).standard_normal((60, 4))
@@ -224,5 +211,26 @@ class SparseGroupLassoCV(_CrossValidatedGroups):
     Reference: Simon et al. 2013.
     """
 
-    def _penalty(self, columns: int) -> Any:
-        return find("penalty", "sparse-group").target(_groups(self.groups, columns), mix=0.5)
+    def __init__(
+        self,
+        *,
+        groups: Any = None,
+        l1_ratio: Any = 0.5,
+        alphas: Any = None,
+        n_alphas: int = 50,
+        eps: float = 1e-2,
+        cv: Any = None,
+        rule: str = "min",
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        standardize: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        n_jobs: int | None = None,
+    ) -> None:
+        super().__init__(
+            groups=groups, alphas=alphas, n_alphas=n_alphas, eps=eps, cv=cv, rule=rule,
+            penalty_factors=penalty_factors, fit_intercept=fit_intercept, standardize=standardize, tol=tol,
+            max_iter=max_iter, n_jobs=n_jobs,
+        )  # fmt: skip
+        self.l1_ratio = l1_ratio

@@ -11,13 +11,18 @@ __all__ = ["Chosen", "Single"]
 
 
 class Single(Estimator):
-    """Options of an estimator with a given penalty."""
+    """Options of an estimator with a given penalty.
+
+    With `groups`, (p,) group numbers, the L1 part of the price is sum_g f_g sqrt(p_g) |b_g|: a group of columns enters
+    as a whole, for all classes where there are several.
+    """
 
     def __init__(
         self,
         alpha: float = 0.01,
         *,
         l1_ratio: float = 1.0,
+        groups: Any = None,
         penalty_factors: Any = None,
         fit_intercept: bool = True,
         standardize: bool = False,
@@ -26,6 +31,7 @@ class Single(Estimator):
     ) -> None:
         self.alpha = alpha
         self.l1_ratio = l1_ratio
+        self.groups = groups
         self.penalty_factors = penalty_factors
         self.fit_intercept = fit_intercept
         self.standardize = standardize
@@ -45,6 +51,7 @@ class Chosen(CrossValidated):
         cv: Any = None,
         rule: str = "min",
         l1_ratio: Any = 1.0,
+        groups: Any = None,
         penalty_factors: Any = None,
         fit_intercept: bool = True,
         standardize: bool = False,
@@ -58,6 +65,7 @@ class Chosen(CrossValidated):
         self.cv = cv
         self.rule = rule
         self.l1_ratio = l1_ratio
+        self.groups = groups
         self.penalty_factors = penalty_factors
         self.fit_intercept = fit_intercept
         self.standardize = standardize

@@ -1,8 +1,7 @@
-"""Estimators with a solver of their own: pivotal scale, quantiles, counts, covariances."""
+"""Estimators with a solver of their own: pivotal scale, counts, covariances."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from fewer.linear.estimators.base import Estimator, names_of
-from fewer.linear.estimators.options import Chosen
-from fewer.linear.losses import Quantile
+from fewer.linear.estimators.cv import CrossValidated
+from fewer.linear.estimators.gaussian import refit
 from fewer.linear.result import Path
 from fewer.method import FewerError, Paper, method
 
-__all__ = ["BestSubset", "SparsePrecision", "SparseQuantile", "SparseQuantileCV", "SquareRootLasso"]
+__all__ = ["BestSubset", "BestSubsetCV", "SparsePrecision", "SquareRootLasso"]
 
 Vector = NDArray[np.float64]
 FAST_SUBSET = Paper(
@@ -82,88 +81,8 @@ class SquareRootLasso(RegressorMixin, Estimator):  # type: ignore[misc]
 
 @method(
     "estimator",
-    "sparse-quantile",
-    papers=[Paper("L1-Penalized Quantile Regression in High-Dimensional Sparse Models", 2011, "0904.2931")],
-    formula="mean pinball loss at q + alpha sum_j f_j |b_j|, solved exactly",
-    unit="feature",
-)
-class SparseQuantile(RegressorMixin, Estimator):  # type: ignore[misc]
-    """Quantile regression with an L1 price, solved exactly as a linear programme.
-
-    Args:
-        alpha: strength of the penalty.
-        q: quantile in (0, 1).
-        penalty_factors: see `Lasso`.
-        fit_intercept: see `Lasso`.
-
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).standard_normal((60, 4))
-    >>> SparseQuantile(0.1).fit(X, X[:, 2]).selected_
-    array([2])
-
-    Reference: Belloni and Chernozhukov 2011, equation 2.6.
-    """
-
-    tol = 1e-6
-
-    def __init__(
-        self, alpha: float = 1.0, *, q: float = 0.5, penalty_factors: Any = None, fit_intercept: bool = True
-    ) -> None:
-        self.alpha = alpha
-        self.q = q
-        self.penalty_factors = penalty_factors
-        self.fit_intercept = fit_intercept
-
-    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Any:
-        from fewer.linear import quantile_solve
-
-        lams: Sequence[float] = grid["lams"]
-        options: dict[str, Any] = {"factors": factors, "weights": weights, "intercept": self.fit_intercept}
-        return [quantile_solve(X, y, float(self.q), float(lam), **options) for lam in lams]
-
-    def predict(self, X: Any) -> Vector:
-        """Predicted quantile."""
-        return self._linear(X)
-
-
-@method(
-    "estimator",
-    "sparse-quantile-cv",
-    papers=[Paper("L1-Penalized Quantile Regression in High-Dimensional Sparse Models", 2011, "0904.2931")],
-    formula="sparse quantile (smoothed pinball loss); alpha by cross-validation",
-    unit="feature",
-    status="variant",
-    note="the path is that of the smoothed loss; `SparseQuantile` solves one penalty exactly",
-)
-class SparseQuantileCV(RegressorMixin, Chosen):  # type: ignore[misc]
-    """Median regression, smoothed near zero, whose penalty is cross-validated; see `LassoCV` for the options.
-
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).standard_normal((60, 4))
-    >>> 2 in SparseQuantileCV(cv=3, n_alphas=10).fit(X, X[:, 2]).selected_
-    True
-
-    Reference: Belloni and Chernozhukov 2011.
-    """
-
-    def _loss(self) -> Any:
-        return Quantile()
-
-    def predict(self, X: Any) -> Vector:
-        """Predicted median."""
-        return self._linear(X)
-
-
-@method(
-    "estimator",
     "best-subset",
-    papers=[
-        Paper(
-            "Fast Best Subset Selection: Coordinate Descent and Local Combinatorial Optimization Algorithms",
-            2020,
-            "1803.01454",
-        )
-    ],
+    papers=[FAST_SUBSET],
     formula="min squared error / (2n) + ridge/2 |b|^2 subject to #{b != 0} <= size",
     unit="feature",
 )
@@ -206,7 +125,87 @@ class BestSubset(RegressorMixin, Estimator):  # type: ignore[misc]
             X, y, sizes, weights=weights, intercept=self.fit_intercept, ridge=self.ridge, max_iter=self.max_iter
         )
         self._keep(path[0], "count")
+        polish(self, X, y, weights)
         return self
+
+    def predict(self, X: Any) -> Vector:
+        """Predicted target."""
+        return self._linear(X)
+
+
+def polish(model: Any, X: Any, y: Vector, weights: Vector | None) -> None:
+    """Least squares on the support from the data themselves: a Gram matrix squares their condition number."""
+    if model.ridge == 0:
+        model.coef_, model.intercept_ = refit(X, y, weights, np.flatnonzero(model.coef_), bool(model.fit_intercept))
+
+
+@method("estimator", "best-subset-cv", papers=[FAST_SUBSET], formula="best subset; size by cross-validation",
+        unit="feature")  # fmt: skip
+class BestSubsetCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
+    """`BestSubset` whose size is cross-validated; `size_` is the one chosen.
+
+    Args:
+        max_size: largest size to try; None is the least of 20, the number of columns, and half the rows.
+        ridge: see `BestSubset`.
+        cv: see `LassoCV`.
+        rule: `min`, or `1se` for the smallest size within one standard error of the best.
+        fit_intercept: see `Lasso`.
+        max_iter: see `BestSubset`.
+        n_jobs: see `LassoCV`.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((60, 6))
+    >>> y = X[:, 2] - X[:, 5] + 0.1 * np.random.default_rng(1).standard_normal(60)
+    >>> BestSubsetCV(cv=4, rule="1se").fit(X, y).size_
+    2
+
+    Reference: Hazimeh and Mazumder 2020.
+    """
+
+    tol = 1e-6
+    _separate = True
+
+    def __init__(
+        self,
+        *,
+        max_size: int | None = None,
+        ridge: float = 0.0,
+        cv: Any = None,
+        rule: str = "min",
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.max_size = max_size
+        self.ridge = ridge
+        self.cv = cv
+        self.rule = rule
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BestSubsetCV:
+        """Cross-validate the size and keep the support found on all rows."""
+        super().fit(X, y, sample_weight)
+        self.size_ = int(self.alpha_)
+        polish(self, *self._check(X, y, sample_weight))
+        return self
+
+    def _grid(self) -> dict[str, Any]:
+        return {}
+
+    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Any:
+        from fewer.linear import best_subset
+
+        n, p = X.shape
+        most = min(p, 20, n // 2) if self.max_size is None else int(self.max_size)
+        if not 1 <= most <= min(n, p):
+            raise FewerError(f"max_size is {most}; with {n} rows and {p} columns it must lie in 1..{min(n, p)}")
+        sizes = [int(k) for k in grid.get("lams", range(most + 1))]
+        path = best_subset(
+            X, y, sizes, weights=weights, intercept=self.fit_intercept, ridge=self.ridge, max_iter=self.max_iter
+        )
+        return path.reversed()  # the smallest first, as the strongest penalty is elsewhere
 
     def predict(self, X: Any) -> Vector:
         """Predicted target."""
