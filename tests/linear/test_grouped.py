@@ -13,7 +13,7 @@ from fewer.method import FewerError
 RNG = np.random.default_rng(3)
 N = 90
 GROUPS = np.array([0, 0, 0, 1, 1, 2, 3, 3, 4])
-MEMBERS = [np.flatnonzero(GROUPS == g).tolist() for g in range(5)]
+MEMBERS = [np.flatnonzero(g == GROUPS).tolist() for g in range(5)]
 X = RNG.normal(size=(N, 9)) + np.array([0, 3, 0, 0, 0, 1, 0, 0, 0])
 X[:, 6:8] = np.eye(2)[RNG.integers(0, 2, N)]  # a category with every level: collinear with the constant
 ETA = X[:, 0] - X[:, 3] + X[:, 6]

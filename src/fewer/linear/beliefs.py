@@ -13,22 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewer.method import FewerError, Paper, method
+from fewer.method import FewerError
 
 __all__ = ["Ask", "read_beliefs"]
 
 _SHAPE = "--beliefs holds columns and positive numbers: CSV lines 'column,belief', or a JSON object"
 
 
-@method(
-    "factors",
-    "ask",
-    papers=[Paper("LLM-Lasso: A Robust Framework for Domain-Informed Feature Selection and Regularization", 2025)],
-    formula="one number a column, asked in words; for use as the beliefs of a prior",
-    unit="feature",
-    note="the prompt is ours; the paper's prompts also retrieve literature",
-    status="variant",
-)
 @dataclass(frozen=True)
 class Ask:
     r"""Beliefs asked in words: a prompt for every batch of columns, and a strict reading of the answer.
@@ -49,7 +40,9 @@ class Ask:
     >>> Ask(model, "diabetes")(["bmi", "shoe size"])
     {'bmi': 2.0, 'shoe size': 5.0}
 
-    Reference: Zhang et al. 2025, whose experiments on small data ask for factors between 2 and 5.
+    The prompt is ours; the paper's also retrieve literature.
+
+    Reference: Zhang et al. 2025 (LLM-Lasso), whose experiments on small data ask for factors between 2 and 5.
     """
 
     answer: Callable[[str], str]
