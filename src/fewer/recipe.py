@@ -37,9 +37,11 @@ Keep: TypeAlias = float | tuple[float, ...]
 
 #: The pattern that a bare unit stands for.
 UNIT_PATTERNS = {"weight": "unstructured", "row": "row", "column": "column", "layer": "layer"}
+#: Units of which a layer has one alone compete over the model.
+_WIDE = {"layer": "model"}
 #: The update of a recipe that names neither a score nor an update.
 DEFAULT_UPDATE = "auto"
-WITHIN = ("row", "column", "group", "layer")
+WITHIN = ("row", "column", "group", "layer", "model")
 ORDERS = ("sequential", "at-once")
 CHOOSERS = ("score", "update")
 COMPATS = ("wanda", "sparsegpt")
@@ -104,7 +106,7 @@ class Recipe:
     keep: Keep | None = field(default=None, metadata={"help": "share that stays, in (0, 1]: a number, or a list"})
     pattern: str = _field("", "legal sets: unstructured, 2:4 (keep 2 of 4), 16x1 (rows x columns), row, column, layer")
     unit: str = _field("", "what is kept or dropped: weight (or what the pattern implies), or input: skip small inputs")
-    within: str = _field("", "who competes with whom: row, column, group, layer; the score's own habit by default")
+    within: str = _field("", "who competes with whom: row, column, group, layer, model; the score's habit by default")
     budget: str = _field("", "how the kept weights are shared out over layers: uniform by default")
     update: str = _field("", "what happens to the weights that stay: auto, or zero where a score is named")
     choose: str = _field("", "who has the last word on the mask: score, or update (by default with the score obs)")
@@ -170,7 +172,7 @@ class Recipe:
             pattern=str(pattern),
             unit=pattern.unit,
             keep=self._keep(pattern.keep, str(pattern)),
-            budget=self.budget or ("global" if pattern.unit == "layer" else "uniform"),
+            budget=self.budget or ("global" if "model" in (self.within, _WIDE.get(pattern.unit)) else "uniform"),
             update=update,
         )
         for kind in ("score", "budget", "update", "schedule"):
@@ -251,6 +253,10 @@ class Recipe:
             if self.within not in ("", "group"):
                 raise FewerError(f"pattern '{pattern}' competes within 'group', not within '{self.within}'")
             return "group"
+        if self.within == "model":
+            if self.budget not in ("", "global"):
+                raise FewerError(f"within 'model' is the budget 'global'; budget '{self.budget}' contradicts it")
+            return "layer"  # One threshold over the model: what is above it in a layer is also its top.
         if self.within:
             return self.within
         habit: str = getattr(find("score", self.score), "within", "")

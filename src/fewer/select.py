@@ -155,7 +155,8 @@ def rule(
     total = rows * columns
     scope = within or ("group" if isinstance(pattern, NM) else "layer")
     if scope not in WITHIN:
-        raise FewerError(f"unknown scope '{scope}'{nearest(scope, WITHIN)}; known: {', '.join(WITHIN)}")
+        wide = "; over all layers of a model it is the budget 'global'" if scope == "model" else ""
+        raise FewerError(f"unknown scope '{scope}'{nearest(scope, WITHIN)}; known: {', '.join(WITHIN)}{wide}")
     if (scope == "group") != isinstance(pattern, NM):
         raise FewerError(f"pattern '{pattern}' does not compete within '{scope}'; 'group' and N:M belong together")
     if compat not in COMPAT:
