@@ -38,7 +38,7 @@ typedef void (*Kernel)(const Job *, int64_t first, int64_t last);
 
 typedef struct Level {
     const char *name;
-    Kernel dense[KINDS], bitmask[KINDS], blocks[2], columns[2], index;
+    Kernel dense[KINDS], bitmask[KINDS], blocks[2], columns[2], packed_columns[2], index;
     int x_plus_128;               /* int8 kernels want unsigned inputs, shifted by 128 */
     const struct Level *widening; /* set: bfloat16 kernels want bfloat16 inputs; this level takes float ones */
 } Level;

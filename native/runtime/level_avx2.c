@@ -42,6 +42,10 @@ TARGET static ALWAYS_INLINE __m256 expand_bf16(unsigned byte, const uint16_t *p)
     return _mm256_castsi256_ps(_mm256_shuffle_epi8(twice, places));
 }
 
+#define KEPT_F32(m, p) expand_f32((unsigned)((m) & 255), p)
+#define KEPT_BF16(m, p) expand_bf16((unsigned)((m) & 255), p)
+#include "packed_columns.h"
+
 #define BITMASK_LOOP(TYPE, EXPAND, AHEAD)                                                                  \
     const float *x = job->x;                                                                               \
     for (int64_t r = first; r < last; r++) {                                                               \
@@ -150,6 +154,6 @@ TARGET static void dense_i8(const Job *job, int64_t first, int64_t last)
 
 const Level level_avx2 = {
     "avx2", {dense_f32, dense_bf16, dense_i8}, {bitmask_f32, bitmask_bf16, bitmask_i8}, {blocks_f32, blocks_bf16},
-    {columns_f32, columns_bf16}, index_f32, 0, NULL,
+    {columns_f32, columns_bf16}, {packed_columns_f32, packed_columns_bf16}, index_f32, 0, NULL,
 };
 #endif

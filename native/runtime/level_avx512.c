@@ -109,6 +109,20 @@ TARGET static ALWAYS_INLINE void bitmask_bf16_n(const Job *job, int64_t first, i
 }
 TARGET static void bitmask_bf16(const Job *job, int64_t first, int64_t last) { BY_BATCH(bitmask_bf16_n) }
 
+#define KEPT_F32(m, p) expand_f32((__mmask16)(m), p)
+/* Two expands of 32 values a word, each widened in halves. */
+TARGET static ALWAYS_INLINE void add_bf16(uint64_t m, const uint16_t *w, __m512 x, __m512 *sum)
+{
+    const __m512i low = expand_16((__mmask32)m, w);
+    const __m512i high = expand_16((__mmask32)(m >> 32), w + __builtin_popcount((uint32_t)m));
+    sum[0] = _mm512_fmadd_ps(half_of(low, 0), x, sum[0]);
+    sum[1] = _mm512_fmadd_ps(half_of(low, 1), x, sum[1]);
+    sum[2] = _mm512_fmadd_ps(half_of(high, 0), x, sum[2]);
+    sum[3] = _mm512_fmadd_ps(half_of(high, 1), x, sum[3]);
+}
+#define ADD_BF16 add_bf16
+#include "packed_columns.h"
+
 /* bfloat16 with its dot product: 32 weights and 32 inputs an instruction, both in bfloat16. */
 #define TARGET_BF16                                                                                         \
     __attribute__((target(                                                                                  \
@@ -260,10 +274,10 @@ TARGET static void dense_i8(const Job *job, int64_t first, int64_t last) { BY_BA
 
 const Level level_avx512 = {
     "avx512", {dense_f32, dense_bf16, dense_i8}, {bitmask_f32, bitmask_bf16, bitmask_i8}, {blocks_f32, blocks_bf16},
-    {columns_f32, columns_bf16}, index_f32, 1, NULL,
+    {columns_f32, columns_bf16}, {packed_columns_f32, packed_columns_bf16}, index_f32, 1, NULL,
 };
 const Level level_avx512_bf16 = {
     "avx512", {dense_f32, dense_dot, dense_i8}, {bitmask_f32, bitmask_dot, bitmask_i8}, {blocks_f32, blocks_bf16},
-    {columns_f32, columns_bf16}, index_f32, 1, &level_avx512,
+    {columns_f32, columns_bf16}, {packed_columns_f32, packed_columns_bf16}, index_f32, 1, &level_avx512,
 };
 #endif

@@ -15,6 +15,21 @@ static ALWAYS_INLINE int64_t decode(uint64_t mask, uint8_t base, uint8_t *found)
 #include "dense.h"
 #include "index.h"
 
+#define KEPT_LANES(TYPE, NAME, ONE)                              \
+    static ALWAYS_INLINE vec NAME(uint64_t m, const TYPE *p)     \
+    {                                                            \
+        vec v = v_zero();                                        \
+        for (int lane = 0; lane < LANES; lane++)                 \
+            if (m >> lane & 1)                                   \
+                v.at[lane] = ONE(*p++);                          \
+        return v;                                                \
+    }
+KEPT_LANES(float, kept_f32, )
+KEPT_LANES(uint16_t, kept_bf16, widen)
+#define KEPT_F32(m, p) kept_f32(m, p)
+#define KEPT_BF16(m, p) kept_bf16(m, p)
+#include "packed_columns.h"
+
 /* Pruned places get zero times their input, as in the dense product: what is not finite stays not finite. */
 #define BITMASK_LOOP(TYPE, ONE)                                                                            \
     const float *x = job->x;                                                                               \
@@ -80,5 +95,5 @@ static void dense_i8(const Job *job, int64_t first, int64_t last)
 
 const Level level_portable = {
     "portable", {dense_f32, dense_bf16, dense_i8}, {bitmask_f32, bitmask_bf16, bitmask_i8}, {blocks_f32, blocks_bf16},
-    {columns_f32, columns_bf16}, index_f32, 0, NULL,
+    {columns_f32, columns_bf16}, {packed_columns_f32, packed_columns_bf16}, index_f32, 0, NULL,
 };

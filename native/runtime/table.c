@@ -221,6 +221,47 @@ static PyObject *columns(PyObject *self, PyObject *const *args, Py_ssize_t given
     return PyLong_FromLongLong(job.active_count);
 }
 
+/* level, kind, values, mask, offsets of the transposed weight, norms, threshold (address of a float), bias, rows, cols,
+ * x kind, x, y */
+static PyObject *packed_columns(PyObject *self, PyObject *const *args, Py_ssize_t given)
+{
+    int64_t n[MOST_ARGUMENTS];
+    (void)self;
+    if (numbers(args, given, 13, n) < 0)
+        return NULL;
+    const Level *level = level_of(n[0]);
+    const int kind = (int)n[1], x_kind = (int)n[10];
+    if (level == NULL || kind < 0 || kind > BF16 || x_kind < 0 || x_kind > BF16) {
+        PyErr_SetString(PyExc_ValueError, "no such level or kind");
+        return NULL;
+    }
+    const int64_t rows = n[8], cols = n[9], words = (rows + MASK_BITS - 1) / MASK_BITS;
+    Job job = {.rows = rows, .cols = cols, .words = words, .batch = 1, .values = AT(2), .mask = AT(3),
+               .offsets = AT(4), .y_stride = rows};
+    Inputs in;
+    int failed;
+    Py_BEGIN_ALLOW_THREADS
+    float *block = malloc((size_t)(2 * cols + 2 + words * MASK_BITS) * sizeof *block);
+    failed = inputs_rows((Given){AT(11), x_kind, 1, cols}, cols, 0, &in) || block == NULL;
+    if (!failed) {
+        float *kept = block;
+        int32_t *active = (int32_t *)(void *)(block + cols + 1);
+        job.active_count = choose(in.x, AT(5), *(const float *)AT(6), cols, active, kept);
+        job.active = active;
+        job.active_x = kept;
+        job.y = block + 2 * cols + 2;
+        const int64_t whole = (int64_t)job.offsets[cols] * (kind == F32 ? 4 : 2);
+        parallel(level->packed_columns[kind], &job, words, cols ? whole / cols * job.active_count : 0);
+        finish(job.y, AT(7), 1, rows, x_kind, AT(12));
+    }
+    free(in.block);
+    free(block);
+    Py_END_ALLOW_THREADS
+    if (failed)
+        return PyErr_NoMemory();
+    return PyLong_FromLongLong(job.active_count);
+}
+
 /* x kind, x, norms, threshold (address of a float), batch, cols, out */
 static PyObject *cut(PyObject *self, PyObject *const *args, Py_ssize_t given)
 {
@@ -274,6 +315,7 @@ PyMethodDef runtime_methods[] = {
     FAST("runtime_index", index_tiles, "Small-batch product of a bit-mask packed weight, float only."),
     FAST("runtime_blocks", blocks, "Product of a weight packed in 16x1 (float) or 32x1 (bfloat16) blocks."),
     FAST("runtime_columns", columns, "Product that skips small inputs; returns how many were left."),
+    FAST("runtime_packed_columns", packed_columns, "The same for a weight that is packed transposed."),
     FAST("runtime_cut", cut, "Inputs with the small ones set to zero."),
     FAST("runtime_unpack", unpack, "Packed rows to dense ones."),
     FAST("runtime_stream", stream, "Read memory once."),

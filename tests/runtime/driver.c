@@ -41,6 +41,47 @@ static void compare(const char *what, const Level *level, int kind, const Job *j
         }
 }
 
+/* Packs the transposed dense weight, a row for each input, and multiplies by all of them. */
+static void try_packed_columns(const Level *level, int kind, const char *turned, const Job *plain, const double *want,
+                               double slack)
+{
+    const size_t width = kind == F32 ? 4 : 2;
+    const int64_t rows = plain->rows, cols = plain->cols, words = (rows + 63) / 64;
+    uint64_t *mask = calloc((size_t)(cols * words) + 1, sizeof *mask);
+    int32_t *offsets = exactly((size_t)(cols + 1) * sizeof *offsets);
+    int64_t count = 0;
+    static const char zero[4];
+    for (int pass = 0; pass < 2; pass++) {
+        char *values = exactly(((size_t)count + PAD) * width);
+        memset(values + (size_t)count * width, 0, PAD * width);
+        count = 0;
+        for (int64_t j = 0; j < cols; j++) {
+            offsets[j] = (int32_t)count;
+            for (int64_t r = 0; r < rows; r++) {
+                const char *place = turned + (size_t)(j * rows + r) * width;
+                if (memcmp(place, zero, width) == 0)
+                    continue;
+                mask[j * words + r / 64] |= 1ull << (r % 64);
+                if (pass)
+                    memcpy(values + (size_t)count * width, place, width);
+                count++;
+            }
+        }
+        offsets[cols] = (int32_t)count;
+        if (pass) {
+            Job job = *plain;
+            float *y = exactly((size_t)(words * 64) * sizeof *y);
+            job.words = words, job.mask = mask, job.offsets = offsets, job.values = values, job.y = y;
+            level->packed_columns[kind](&job, 0, words / 2);
+            level->packed_columns[kind](&job, words / 2, words);
+            compare("packed columns", level, kind, &job, want, slack);
+            free(y);
+        }
+        free(values);
+    }
+    free(mask), free(offsets);
+}
+
 static void try_shape(const Level *level, int kind, int64_t rows, int64_t cols, int64_t batch, double keep, int height)
 {
     static const size_t widths[KINDS] = {4, 2, 1};
@@ -140,6 +181,7 @@ static void try_shape(const Level *level, int kind, int64_t rows, int64_t cols, 
         job.values = turned, job.active = active, job.active_x = x, job.active_count = cols;
         level->columns[kind](&job, 0, rows);
         compare("columns", level, kind, &job, want, slack);
+        try_packed_columns(level, kind, turned, &job, want, slack);
         free(turned), free(active);
     }
     if (height == 1 && kind == F32) {

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from fewer.method import FewerError
 from fewer.runtime import dispatch
 from fewer.runtime.format import BLOCK_HEIGHT, pack_weight, unpack_weight
-from fewer.runtime.kernels import dense_product, forms, multiply, product, skip_columns, unpack_rows
+from fewer.runtime.kernels import (
+    cut_inputs,
+    dense_product,
+    forms,
+    multiply,
+    packed_columns_product,
+    product,
+    skip_columns,
+    unpack_rows,
+)  # fmt: skip
 
 TIERS = dispatch.tiers()
 DTYPES = (torch.float32, torch.bfloat16, torch.int8)
@@ -107,6 +116,39 @@ def test_columns_skip_what_is_small(dtype: torch.dtype, tier: str) -> None:
         assert count == int(stays.sum())
         slack = bound(weight, x[None], dtype, 1e-5)[0] + (0.02 if dtype == torch.bfloat16 else 1e-5)
         assert bool(((y.double() - wanted).abs() <= slack).all())
+
+
+@pytest.mark.parametrize("tier", [tier for tier in TIERS if tier.startswith("extension-")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_columns_read_what_columns_do(dtype: torch.dtype, tier: str) -> None:
+    for rows, cols, keep in (
+        (1, 1, 1.0),
+        (5, 63, 0.5),
+        (130, 77, 0.3),
+        (64, 256, 0.0),
+        (700, 33, 0.6),
+        (4500, 20, 0.5),
+    ):
+        weight = sparse(rows, cols, keep).to(dtype)
+        x, norms, bias = torch.randn(cols).to(dtype), torch.rand(cols), torch.randn(rows)
+        call = packed_columns_product(pack_weight(weight.T), 0.3, norms, bias, tier=tier, x_dtype=dtype)
+        y = x.new_empty(rows)
+        stays = x.float().abs() * norms > 0.3
+        assert call(x, y, 1) == int(stays.sum())
+        wanted = reference(weight, (x * stays)[None], bias)[0]
+        slack = bound(weight, x[None], dtype, 1e-5)[0] + (0.02 if dtype == torch.bfloat16 else 1e-5)
+        assert bool(((y.double() - wanted).abs() <= slack).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inputs_are_cut_alike_with_and_without_the_extension(dtype: torch.dtype) -> None:
+    x, norms = torch.randn(7, 33).to(dtype), torch.rand(33)
+    x[2, 3], x[3, 4] = torch.nan, torch.inf
+    with torch.no_grad():
+        fast = cut_inputs(x, torch.tensor(0.3), norms)
+    torch.testing.assert_close(fast, cut_inputs(x, torch.tensor(0.3), norms), rtol=0, atol=0, equal_nan=True)
+    with pytest.raises(FewerError, match="norms of their width"), torch.no_grad():
+        cut_inputs(x, torch.tensor(0.3), norms[1:])
 
 
 @pytest.mark.parametrize("tier", TIERS)

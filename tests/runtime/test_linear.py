@@ -11,7 +11,16 @@ from torch import nn
 from torch.nn import functional
 
 from fewer.method import FewerError
-from fewer.runtime import ActivationSparseLinear, GemvLinear, PackedLinear, dispatch, pack, pack_weight
+from fewer.runtime import (
+    ActivationSparseLinear,
+    Cut,
+    GemvLinear,
+    PackedLinear,
+    PackedSkippingLinear,
+    dispatch,
+    pack,
+    pack_weight,
+)  # fmt: skip
 
 TIERS = dispatch.tiers()
 
@@ -116,6 +125,21 @@ def test_input_sparse_layer_is_the_same_at_every_batch(dtype: torch.dtype, tier:
             assert torch.equal(sparse.active(x), left != 0)
             wanted = functional.linear(left, dense.weight, dense.bias)
             torch.testing.assert_close(sparse(x), wanted, atol=1e-5 if dtype == torch.float32 else 0.03, rtol=0.01)
+
+
+@pytest.mark.parametrize("cut", [Cut(0.4), Cut(count=30), Cut(count=2, group=4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_and_cut_inputs_together(dtype: torch.dtype, cut: Cut, tier: str) -> None:
+    dense = layer(keep=0.4, dtype=dtype)
+    plain = ActivationSparseLinear(dense.weight, cut, norms=torch.rand(100), bias=dense.bias)
+    both = PackedSkippingLinear.of(plain)
+    assert torch.equal(both.weight, dense.weight)
+    slack = {"atol": 1e-5 if dtype == torch.float32 else 0.03, "rtol": 0.01}
+    with torch.no_grad():
+        for shape in ((100,), (1, 1, 100), (3, 100), (0, 100)):
+            x = torch.randn(shape).to(dtype)
+            torch.testing.assert_close(both(x), functional.linear(both._left(x), dense.weight, dense.bias), **slack)
+            torch.testing.assert_close(both(x), plain(x), **slack)
 
 
 def test_pack_chooses_by_sparsity_and_pattern() -> None:

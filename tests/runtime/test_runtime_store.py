@@ -55,6 +55,17 @@ def test_thresholds_are_saved_beside_the_weights(tmp_path: Path) -> None:
     assert torch.equal(again(x), sparse(x)) and float(again[0].threshold) == float(sparse[0].threshold)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_with_cuts_come_back(dtype: torch.dtype, tmp_path: Path) -> None:
+    data = [torch.randn(64, 40).to(dtype)]
+    both = pack(sparsify_inputs(small().to(dtype), data, keep=0.5, skip=()).model)
+    assert [type(part).__name__ for part in both][::2] == ["PackedSkippingLinear", "PackedSkippingLinear"]
+    again = load(save(both, tmp_path / "out"), into=small().to(dtype))
+    for x in (data[0][:1], data[0]):
+        assert torch.equal(again(x), both(x))
+    assert again[0].observed == both[0].observed and torch.equal(again[2].weight, small().to(dtype)[2].weight)
+
+
 def test_saving_replaces_only_what_is_ours(stored: Path, tmp_path: Path) -> None:
     save(pack(small()), stored)
     (tmp_path / "other").mkdir()
@@ -108,8 +119,11 @@ def test_a_truncated_file(length: int, stored: Path) -> None:
         load(stored, into=small())
 
 
-def test_fuzzed_bytes_never_crash(stored: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_fuzzed_bytes_never_crash(cut: bool, stored: Path) -> None:
     """A changed file is one FewerError, or a model that still runs: never another exception or a bad read."""
+    if cut:
+        save(pack(sparsify_inputs(small(), [torch.randn(64, 40)], skip=()).model), stored)
     file = stored / "model.safetensors"
     raw, chance, refused = file.read_bytes(), random.Random(0), 0
     (length,) = struct.unpack("<Q", raw[:8])

@@ -52,11 +52,12 @@ def sparsity(opened: Any) -> float:
 
 def inputs_skipped(module: Any) -> float | None:
     """Share of the weights that a token leaves unread because inputs are cut, on the calibration data; None uncut."""
-    from fewer.runtime import ActivationSparseLinear
+    from fewer.runtime.skipping import SkippingLinear
 
-    layers = [m for m in module.modules() if isinstance(m, ActivationSparseLinear) and m.observed is not None]
-    total = sum(layer.weight_t.numel() for layer in layers)
-    return 1 - sum((layer.observed or 0.0) * layer.weight_t.numel() for layer in layers) / total if total else None
+    layers = [m for m in module.modules() if isinstance(m, SkippingLinear) and m.observed is not None]
+    sizes = [layer.in_features * layer.out_features for layer in layers]
+    read = sum((layer.observed or 0.0) * size for layer, size in zip(layers, sizes, strict=True))
+    return 1 - read / sum(sizes) if layers else None
 
 
 def _plain(quality: Any) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from fewer.runtime.inputs import InputSparse, keep_for_tolerance, sparsify_input
 from fewer.runtime.linear import GemvLinear, PackedLinear
 from fewer.runtime.model import pack
 from fewer.runtime.reopen import load, open_as_stored
-from fewer.runtime.skipping import ActivationSparseLinear, Cut
+from fewer.runtime.skipping import ActivationSparseLinear, Cut, PackedSkippingLinear
 from fewer.runtime.store import save
 from fewer.runtime.top_k import TopKLinear, top_k, train_top_k
 
 __all__ = [
-    "ActivationSparseLinear", "Cut", "GemvLinear", "InputSparse", "Packed", "PackedLinear", "TopKLinear",
+    "ActivationSparseLinear", "Cut", "GemvLinear", "InputSparse", "Packed", "PackedLinear", "PackedSkippingLinear",
+    "TopKLinear",
     "apply_cuts", "keep_for_tolerance", "load", "open_as_stored", "pack", "pack_weight", "read_cuts", "save",
     "sparsify_inputs", "tier", "tiers", "top_k", "train_top_k", "unpack_weight",
 ]  # fmt: skip

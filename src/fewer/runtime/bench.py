@@ -18,14 +18,14 @@ from torch import nn
 
 from fewer.method import FewerError
 from fewer.runtime.inputs import shared_copy, sparsify_inputs
-from fewer.runtime.linear import GemvLinear, PackedLinear
+from fewer.runtime.linear import GemvLinear, NativeLinear, PackedLinear
 from fewer.runtime.machine import Machine, machine
 from fewer.runtime.model import linear_layers, pack, replace
-from fewer.runtime.skipping import ActivationSparseLinear
+from fewer.runtime.skipping import PackedSkippingLinear, SkippingLinear
 
 __all__ = ["OWN", "TORCH", "Bench", "Timing", "bench", "contenders", "own_dense", "random_llama", "weights_read"]
 
-_CLASSES = (nn.Linear, PackedLinear, GemvLinear, ActivationSparseLinear)
+_CLASSES = (nn.Linear, NativeLinear)
 TORCH, OWN = "torch dense", "own dense"
 #: Models that read less than this would stay in the caches of a processor from one step to the next.
 _COLD_BYTES = 256_000_000
@@ -272,9 +272,13 @@ def weights_read(model: nn.Module, rows: int) -> int:
         if isinstance(module, PackedLinear):
             dense = module.in_features * module.out_features * module.dtype.itemsize
             total += module.packed.nbytes if module.by_kernel(rows) or module.prefill == "rebuild" else dense
-        elif isinstance(module, ActivationSparseLinear):
-            share = module.observed if rows == 1 and module.observed is not None else 1.0
-            total += round(share * module.weight_t.numel() * module.weight_t.element_size())
+        elif isinstance(module, SkippingLinear):
+            single = rows == 1 and module.by_kernel(1)
+            size = module.in_features * module.out_features * module.dtype.itemsize
+            if single and isinstance(module, PackedSkippingLinear):
+                size = module.packed_t.nbytes
+            share = module.observed if single and module.observed is not None else 1.0
+            total += round(share * size)
         elif isinstance(module, nn.Linear | GemvLinear):
             total += module.weight.numel() * module.weight.element_size()
     return total

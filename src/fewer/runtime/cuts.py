@@ -20,7 +20,7 @@ from torch import nn
 from fewer.adapt.opened import tensors_of
 from fewer.method import FewerError, catalogue
 from fewer.runtime.inputs import InputSparse, install
-from fewer.runtime.skipping import ActivationSparseLinear, Cut, GatedCut
+from fewer.runtime.skipping import Cut, GatedCut, SkippingLinear
 from fewer.runtime.store import distinct, write_directory
 
 __all__ = ["FILE", "Cuts", "apply_cuts", "cuts_text", "read_cuts", "save_beside"]
@@ -111,10 +111,10 @@ def save_beside(
     """
     state = dict(tensors_of(result.model))
     for name, module in result.model.named_modules():
-        if isinstance(module, ActivationSparseLinear):
-            for part in ("norms", "threshold", "weight_t"):
+        if isinstance(module, SkippingLinear):
+            for part in ("norms", "threshold", "weight_t", "mask", "values", "offsets"):
                 state.pop(f"{name}.{part}", None)
-            state[f"{name}.weight"] = module.weight
+            state[f"{name}.weight"] = module.dense()
         elif isinstance(module, GatedCut):
             state.pop(f"{name}.threshold", None)
     files = {**(extras or {}), FILE: cuts_text(result)}

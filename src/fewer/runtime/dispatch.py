@@ -29,7 +29,7 @@ _TORCH_LOOP, _OPENMP_LOOP = 1, 2
 
 #: What the kernels of this version ask of the extension.
 _FUNCTIONS = (
-    "levels", "threads", "dense", "bitmask", "index", "blocks", "columns", "cut", "unpack", "stream",
+    "levels", "threads", "dense", "bitmask", "index", "blocks", "columns", "packed_columns", "cut", "unpack", "stream",
 )  # fmt: skip
 
 

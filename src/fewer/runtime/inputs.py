@@ -7,7 +7,6 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
@@ -17,7 +16,7 @@ from fewer.adapt.blocks import find_blocks
 from fewer.method import FewerError, find
 from fewer.pattern import NM, parse
 from fewer.runtime.gather import Sample, block_calls, run, sample_inputs, swapped
-from fewer.runtime.model import linear_layers, replace
+from fewer.runtime.model import chosen, linear_layers, replace
 from fewer.runtime.skipping import ActivationSparseLinear, Cut, GatedCut, largest
 from fewer.score.inputs import cut, greedy_keeps, keep_within
 
@@ -104,15 +103,15 @@ def sparsify_inputs(
     if score == "cats":
         wanted = {name: gate for name, gate in gates_of(model).items() if _wanted(name, only, skip, named)}
         return _gated(model, wanted, batches, keep)
-    chosen = _layers(model, only, skip, named)
-    samples = sample_inputs(model, batches, chosen)
+    layers = _layers(model, only, skip, named)
+    samples = sample_inputs(model, batches, layers)
     rule = _Rule(score, pattern, within, seed)
-    worths = {name: _Worth(layer, name, rule, samples[name]) for name, layer in chosen.items()}
-    sizes = {name: layer.weight.numel() for name, layer in chosen.items()}
-    keeps = {name: keep[name] if isinstance(keep, Mapping) else keep for name in chosen}
+    worths = {name: _Worth(layer, name, rule, samples[name]) for name, layer in layers.items()}
+    sizes = {name: layer.weight.numel() for name, layer in layers.items()}
+    keeps = {name: keep[name] if isinstance(keep, Mapping) else keep for name in layers}
     if budget == "greedy":
         share = sum(keeps[name] * size for name, size in sizes.items()) / sum(sizes.values())
-        keeps = _greedy(model, batches, chosen, worths, share, step)
+        keeps = _greedy(model, batches, layers, worths, share, step)
     cuts = {name: worth.cut(max(keeps[name], 1e-6)) for name, worth in worths.items()}
     observed = {name: float(worth.mask(worth.inputs, cuts[name]).float().mean()) for name, worth in worths.items()}
     install(model, score, cuts, observed, seed)
@@ -171,24 +170,21 @@ def gates_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _wanted(name: str, only: Sequence[str], skip: Sequence[str], named: Sequence[str] | None = None) -> bool:
-    if named is not None:
-        return name in named
-    chosen = not only or any(fnmatchcase(name, pattern) for pattern in only)
-    return chosen and not any(fnmatchcase(name, pattern) for pattern in skip)
+    return name in named if named is not None else chosen(name, only, skip)
 
 
 def _layers(
     model: nn.Module, only: Sequence[str], skip: Sequence[str], named: Sequence[str] | None
 ) -> dict[str, nn.Linear]:
     """The layers to change by name, each once."""
-    chosen: dict[str, nn.Linear] = {}
+    found: dict[str, nn.Linear] = {}
     for *_, name, layer in linear_layers(model):
-        new = all(layer is not other for other in chosen.values())
+        new = all(layer is not other for other in found.values())
         if _wanted(name, only, skip, named) and new and layer.weight.dtype in _DTYPES:
-            chosen[name] = layer
-    if not chosen:
+            found[name] = layer
+    if not found:
         raise FewerError("no float32 or bfloat16 linear layer of the model was chosen: check `only` and `skip`")
-    return chosen
+    return found
 
 
 @dataclass(frozen=True, slots=True)

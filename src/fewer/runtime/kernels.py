@@ -200,6 +200,30 @@ def columns_product(
     return partial(_torch_columns, weight_t, threshold, wide, bias)
 
 
+def packed_columns_product(
+    packed_t: Packed, threshold: float, norms: Tensor | None, bias: Tensor | None, *, tier: str, x_dtype: torch.dtype
+) -> Callable[[Tensor, Tensor, int], int]:
+    """As `columns_product`, for a weight that is packed transposed (in, out); extension tiers only."""
+    cols, rows = packed_t.rows, packed_t.cols
+    if packed_t.height != 1 or packed_t.dtype not in _INPUTS or x_dtype not in _INPUTS:
+        raise FewerError(f"column skipping takes float32 or bfloat16 packed one by one, not {packed_t.dtype}")
+    if norms is not None and norms.shape != (cols,):
+        raise FewerError(f"column norms have shape {tuple(norms.shape)}, expected ({cols},)")
+    _check_bias(bias, rows)
+    extension, number = dispatch.native(), dispatch.level(tier)
+    if extension is None or number is None:
+        raise FewerError(f"tier {tier} has no compiled kernels")
+    limit = torch.tensor([threshold], dtype=torch.float32)
+    wide = None if norms is None else norms.detach().to(torch.float32).contiguous()
+    added = None if bias is None else bias.detach().to(torch.float32).contiguous()
+    kept = (packed_t.values, packed_t.mask, packed_t.offsets, wide, limit, added)
+    call = partial(
+        extension.runtime_packed_columns, number, DTYPES[packed_t.dtype], *(_at(a) for a in kept), rows, cols,
+        _INPUTS[x_dtype],
+    )  # fmt: skip
+    return _Columns(call, kept)
+
+
 class _Columns:
     """As `_Native`, for one input at a time."""
 

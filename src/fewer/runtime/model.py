@@ -13,8 +13,9 @@ from torch import nn
 from fewer.method import FewerError
 from fewer.runtime.format import BLOCK_HEIGHT, DTYPES, Packed, pack_weight
 from fewer.runtime.linear import GemvLinear, NativeLinear, PackedLinear, Prefill
+from fewer.runtime.skipping import ActivationSparseLinear, PackedSkippingLinear
 
-__all__ = ["dense_weights", "linear_layers", "native_layers", "pack", "replace"]
+__all__ = ["chosen", "dense_weights", "linear_layers", "native_layers", "pack", "replace"]
 
 #: A block may hold this many zeros for one kept weight before single weights are packed instead.
 _SPARE = 1.02
@@ -33,6 +34,7 @@ def pack(
 ) -> nn.Module:
     """Replace the linear layers of a model by packed ones.
 
+    Layers that leave inputs out keep doing so, on packed weights where those are sparse.
     Weights that are zero in whole 16x1 (fp32) or 32x1 (bf16) blocks are packed as blocks, all others one by one.
 
     Args:
@@ -72,9 +74,29 @@ def pack(
         fits = below == "gemv" and weight.dtype in (torch.float32, torch.bfloat16)
         return GemvLinear(weight, layer.bias) if fits else layer
 
-    if replace(model, change, only=only, skip=skip) == 0:
+    done = replace(model, change, only=only, skip=skip) + _pack_cut(model, min_sparsity, only, skip)
+    if done == 0:
         raise FewerError("no linear layer of the model was chosen: check `only`, `skip` and the model")
     return model
+
+
+def _pack_cut(model: nn.Module, min_sparsity: float, only: Sequence[str], skip: Sequence[str]) -> int:
+    """Pack the weights of layers that leave inputs out; returns how many such layers were looked at."""
+    found = [
+        (n, m) for n, m in model.named_modules() if isinstance(m, ActivationSparseLinear) and chosen(n, only, skip)
+    ]
+    for name, layer in found:
+        weight = layer.weight_t
+        if weight.numel() and 1 - torch.count_nonzero(weight).item() / weight.numel() >= min_sparsity:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, PackedSkippingLinear.of(layer))
+    return len(found)
+
+
+def chosen(name: str, only: Sequence[str], skip: Sequence[str]) -> bool:
+    """Whether a layer is among those that `only` names (all, where it is empty) and not among those of `skip`."""
+    wanted = not only or any(fnmatchcase(name, pattern) for pattern in only)
+    return wanted and not any(fnmatchcase(name, pattern) for pattern in skip)
 
 
 def replace(
@@ -84,8 +106,7 @@ def replace(
     made: dict[int, nn.Module] = {}
     count = 0
     for parent, child, name, layer in list(linear_layers(model)):
-        wanted = not only or any(fnmatchcase(name, pattern) for pattern in only)
-        if not wanted or any(fnmatchcase(name, pattern) for pattern in skip):
+        if not chosen(name, only, skip):
             continue
         if id(layer) not in made:
             made[id(layer)] = change(layer).train(layer.training)

@@ -10,7 +10,7 @@ from torch import nn
 from fewer import adapt
 from fewer.adapt.checkpoint import model_path
 from fewer.runtime.cuts import apply_cuts
-from fewer.runtime.model import linear_layers, pack
+from fewer.runtime.model import pack
 from fewer.runtime.store import is_packed, load_packed
 
 __all__ = ["load", "open_as_stored"]
@@ -35,9 +35,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     if into is not None or is_packed(place):
         return load_packed(place, into)
     model = open_as_stored(place).module
-    if any(layer.weight.dtype in (torch.float32, torch.bfloat16) for *_, layer in linear_layers(model)):
-        pack(model)
-    return model.eval()
+    return pack(model).eval()
 
 
 def open_as_stored(path: str | Path, dtype: torch.dtype | None = None) -> adapt.Opened:

@@ -1,4 +1,4 @@
-"""Linear layers that leave out small inputs, and the gate that makes inputs small (CATS)."""
+"""Linear layers that leave out small inputs, dense or packed, and the gate that makes inputs small (CATS)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from torch.nn import functional
 from fewer.method import FewerError
 from fewer.runtime import dispatch
 from fewer.runtime.choose import Rule
-from fewer.runtime.kernels import Product, columns_product, cut_inputs
+from fewer.runtime.format import Packed, check, pack_weight, unpack_weight
+from fewer.runtime.kernels import Product, columns_product, cut_inputs, packed_columns_product
 from fewer.runtime.linear import NativeLinear
 
-__all__ = ["ActivationSparseLinear", "Cut", "GatedCut", "largest"]
+__all__ = ["ActivationSparseLinear", "Cut", "GatedCut", "PackedSkippingLinear", "SkippingLinear", "largest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,65 @@ def largest(worth: Tensor, count: int, group: int = 0) -> Tensor:
     return mask.reshape(worth.shape)
 
 
-class ActivationSparseLinear(NativeLinear):
+class SkippingLinear(NativeLinear):
+    """What both kinds of layers share: the cut, and how inputs look after it."""
+
+    norms: Tensor | None
+    threshold: Tensor
+
+    def __init__(
+        self, shape: tuple[int, int], cut: float | Cut, norms: Tensor | None, bias: Tensor | None, dtype: torch.dtype
+    ) -> None:
+        super().__init__(*shape, bias, dtype)
+        cut = cut if isinstance(cut, Cut) else Cut(float(cut))
+        cut.check(shape[1])
+        if norms is not None and norms.shape != shape[1:]:
+            raise FewerError(f"norms have shape {tuple(norms.shape)}, expected ({shape[1]},)")
+        self.register_buffer("norms", None if norms is None else norms.detach().to(torch.float32))
+        self.register_buffer("threshold", torch.tensor(cut.threshold, dtype=torch.float32))
+        self.count, self.group = cut.count, cut.group
+        #: Share of inputs that stayed on the calibration data, where it is known.
+        self.observed: float | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """Which inputs stay."""
+        return Cut(float(self.threshold), self.count, self.group)
+
+    def active(self, x: Tensor) -> Tensor:
+        """Bool of the shape of x: the inputs that stay."""
+        worth = x.to(torch.float32).abs()
+        worth = worth if self.norms is None else worth * self.norms
+        return largest(worth, self.count, self.group) if self.count else ~(worth <= self.threshold)
+
+    def dense(self) -> Tensor:
+        """The dense weight (out, in)."""
+        raise TypeError(f"{type(self).__name__} has no weight")
+
+    def extra_repr(self) -> str:
+        """Shape and cut."""
+        rule = f"{self.count} of {self.group or self.in_features}" if self.count else f"{float(self.threshold):.4g}"
+        return f"{super().extra_repr()}, cut={rule}, norms={self.norms is not None}"
+
+    def _columns(self, threshold: float, norms: Tensor | None, dtype: torch.dtype) -> Product:
+        raise TypeError(f"{type(self).__name__} has no products")
+
+    def _product(self, form: str, dtype: torch.dtype) -> Product:
+        if not self.count:
+            return self._columns(float(self.threshold), self.norms, dtype)
+        return partial(self._counted, self._columns(0.0, None, dtype))
+
+    def _counted(self, call: Product, x: Tensor, y: Tensor, batch: int) -> object:
+        """The largest inputs by torch, then the kernel, which skips the zeros that are left."""
+        return call(self._left(x), y, batch)
+
+    def _left(self, x: Tensor) -> Tensor:
+        if self.count:
+            return torch.where(self.active(x), x, torch.zeros_like(x))
+        return cut_inputs(x, self.threshold, self.norms)
+
+
+class ActivationSparseLinear(SkippingLinear):
     """A linear layer that leaves out inputs with |x_j| * norm_j <= threshold, at every token alike.
 
     One token goes to the column-skipping kernel, which reads only the columns of W that are needed; more tokens are
@@ -84,64 +143,27 @@ class ActivationSparseLinear(NativeLinear):
     """
 
     weight_t: Tensor
-    norms: Tensor | None
-    threshold: Tensor
 
     def __init__(
         self, weight: Tensor, cut: float | Cut, *, norms: Tensor | None = None, bias: Tensor | None = None
     ) -> None:
-        super().__init__(weight.shape[0], weight.shape[1], bias, weight.dtype)
-        cut = cut if isinstance(cut, Cut) else Cut(float(cut))
-        cut.check(weight.shape[1])
-        if norms is not None and norms.shape != (weight.shape[1],):
-            raise FewerError(f"norms have shape {tuple(norms.shape)}, expected ({weight.shape[1]},)")
+        super().__init__((weight.shape[0], weight.shape[1]), cut, norms, bias, weight.dtype)
         self.register_buffer("weight_t", weight.detach().T.contiguous())
-        self.register_buffer("norms", None if norms is None else norms.detach().to(torch.float32))
-        self.register_buffer("threshold", torch.tensor(cut.threshold, dtype=torch.float32))
-        self.count, self.group = cut.count, cut.group
-        #: Share of inputs that stayed on the calibration data, where it is known.
-        self.observed: float | None = None
 
     @property
     def weight(self) -> Tensor:
         """The dense weight (out, in), a view."""
         return self.weight_t.T
 
-    @property
-    def cut(self) -> Cut:
-        """Which inputs stay."""
-        return Cut(float(self.threshold), self.count, self.group)
-
-    def active(self, x: Tensor) -> Tensor:
-        """Bool of the shape of x: the inputs that stay."""
-        worth = x.to(torch.float32).abs()
-        worth = worth if self.norms is None else worth * self.norms
-        return largest(worth, self.count, self.group) if self.count else ~(worth <= self.threshold)
-
-    def extra_repr(self) -> str:
-        """Shape and cut."""
-        rule = f"{self.count} of {self.group or self.in_features}" if self.count else f"{float(self.threshold):.4g}"
-        return f"{super().extra_repr()}, cut={rule}, norms={self.norms is not None}"
+    def dense(self) -> Tensor:
+        """The dense weight (out, in), a view."""
+        return self.weight_t.T
 
     def _rule(self, tier: str) -> Rule:
         return () if tier in ("dense", "extension-portable") else ((1, "columns"),)
 
-    def _product(self, form: str, dtype: torch.dtype) -> Product:
-        tier = dispatch.tier()
-        if not self.count:
-            return columns_product(
-                self.weight_t, float(self.threshold), self.norms, self.bias, tier=tier, x_dtype=dtype
-            )
-        return partial(self._counted, columns_product(self.weight_t, 0.0, None, self.bias, tier=tier, x_dtype=dtype))
-
-    def _counted(self, call: Product, x: Tensor, y: Tensor, batch: int) -> object:
-        """The largest inputs by torch, then the kernel, which skips the zeros that are left."""
-        return call(self._left(x), y, batch)
-
-    def _left(self, x: Tensor) -> Tensor:
-        if self.count:
-            return torch.where(self.active(x), x, torch.zeros_like(x))
-        return cut_inputs(x, self.threshold, self.norms)
+    def _columns(self, threshold: float, norms: Tensor | None, dtype: torch.dtype) -> Product:
+        return columns_product(self.weight_t, threshold, norms, self.bias, tier=dispatch.tier(), x_dtype=dtype)
 
     def _by_torch(self, x: Tensor) -> Tensor:
         return functional.linear(self._left(x), self.weight_t.T, self.bias)
@@ -150,6 +172,82 @@ class ActivationSparseLinear(NativeLinear):
         super()._apply(fn)
         self.weight_t = self.weight_t.to(self.dtype)
         return self
+
+
+class PackedSkippingLinear(SkippingLinear):
+    """A layer whose weight is packed and whose small inputs are left out: both savings at one token.
+
+    The weight is packed transposed, a row for each input, so that a token reads the kept values of the inputs that
+    stay and nothing else. More tokens are masked and multiplied by a dense weight, kept from the first such call on.
+
+    Args:
+        packed_t: the weight transposed (in, out), packed one by one in float32 or bfloat16.
+        cut: as in `ActivationSparseLinear`.
+        norms: (in,) factors, or None.
+        bias: (out,) or None.
+
+    Raises:
+        FewerError: arrays that do not fit each other, or what `ActivationSparseLinear` refuses.
+
+    >>> from fewer.runtime.format import pack_weight
+    >>> layer = PackedSkippingLinear(pack_weight(torch.tensor([[1.0, 0.0], [1.0, 3.0]])), 0.5)
+    >>> layer(torch.tensor([0.4, 2.0])).tolist()
+    [2.0, 6.0]
+    """
+
+    mask: Tensor
+    values: Tensor
+    offsets: Tensor
+
+    def __init__(
+        self, packed_t: Packed, cut: float | Cut, *, norms: Tensor | None = None, bias: Tensor | None = None
+    ) -> None:
+        check(packed_t, "packed weight")
+        if packed_t.height != 1 or packed_t.dtype == torch.int8:
+            raise FewerError("packed weight: column skipping takes float32 or bfloat16 packed one by one")
+        super().__init__((packed_t.cols, packed_t.rows), cut, norms, bias, packed_t.dtype)
+        for name in ("mask", "values", "offsets"):
+            self.register_buffer(name, getattr(packed_t, name))
+        self._dense: Tensor | None = None
+
+    @classmethod
+    def of(cls, layer: ActivationSparseLinear) -> PackedSkippingLinear:
+        """The same layer with its weight packed."""
+        made = cls(pack_weight(layer.weight_t), layer.cut, norms=layer.norms, bias=layer.bias)
+        made.observed = layer.observed
+        return made
+
+    @property
+    def packed_t(self) -> Packed:
+        """The packed weight, transposed (in, out)."""
+        return Packed(self.in_features, self.out_features, 1, self.mask, self.values, self.offsets)
+
+    @property
+    def weight(self) -> Tensor:
+        """The dense weight (out, in), a view of the transposed one, which is kept from now on."""
+        if self._dense is None or self._dense.dtype != self.dtype:
+            self._dense = unpack_weight(self.packed_t, dtype=self.dtype)
+        return self._dense.T
+
+    def dense(self) -> Tensor:
+        """The dense weight (out, in)."""
+        return self.weight
+
+    def _rule(self, tier: str) -> Rule:
+        return ((1, "columns"),) if tier in ("extension-avx512", "extension-avx2") else ()
+
+    def _columns(self, threshold: float, norms: Tensor | None, dtype: torch.dtype) -> Product:
+        return packed_columns_product(self.packed_t, threshold, norms, self.bias, tier=dispatch.tier(), x_dtype=dtype)
+
+    def _by_torch(self, x: Tensor) -> Tensor:
+        return functional.linear(self._left(x), self.weight, self.bias)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._dense = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_dense": None}
 
 
 class GatedCut(nn.Module):

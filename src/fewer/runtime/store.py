@@ -7,7 +7,7 @@ may see it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fewer.adapt.skeleton import hollow
 from fewer.method import FewerError
 from fewer.runtime.format import DTYPES, Packed
 from fewer.runtime.linear import GemvLinear, PackedLinear
-from fewer.runtime.skipping import ActivationSparseLinear, Cut, GatedCut
+from fewer.runtime.skipping import ActivationSparseLinear, Cut, GatedCut, PackedSkippingLinear, SkippingLinear
 
 __all__ = ["distinct", "is_packed", "load_packed", "save", "write_directory"]
 
@@ -32,12 +32,17 @@ _KINDS: dict[type, str] = {
     PackedLinear: "packed",
     GemvLinear: "gemv",
     ActivationSparseLinear: "inputs",
+    PackedSkippingLinear: "both",
     GatedCut: "gate",
 }
+_SKIPPING: dict[str, type] = {
+    "rows": int, "cols": int, "dtype": str, "norms": bool, "bias": bool, "count": int, "group": int, "observed": float,
+}  # fmt: skip
 #: What a layer's entry in the header must have, by kind.
-_FIELDS: dict[str, dict[str, type[int] | type[str] | type[bool]]] = {
+_FIELDS: dict[str, dict[str, type]] = {
     "packed": {"rows": int, "cols": int, "height": int, "dtype": str, "prefill": str, "bias": bool},
-    "inputs": {"rows": int, "cols": int, "dtype": str, "norms": bool, "bias": bool, "count": int, "group": int},
+    "inputs": _SKIPPING,
+    "both": _SKIPPING,
     "gemv": {},
     "gate": {},
 }
@@ -131,7 +136,7 @@ def load_packed(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     module = into if into is not None else _skeleton(place)
     dense: dict[str, nn.Module] = {}
     for name, entry in layers.items():
-        if entry["kind"] in ("packed", "inputs"):
+        if entry["kind"] in ("packed", "inputs", "both"):
             _put(module, name, _layer(shards, name, entry, place))
             for key in [key for key in state if key.startswith(f"{name}.")]:
                 del state[key]
@@ -167,14 +172,16 @@ def distinct(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _describe(layer: nn.Module) -> dict[str, Any]:
     if isinstance(layer, GemvLinear | GatedCut):
         return {"kind": _KINDS[type(layer)]}
-    assert isinstance(layer, PackedLinear | ActivationSparseLinear)
+    assert isinstance(layer, PackedLinear | SkippingLinear)
     entry = {
         "rows": layer.out_features, "cols": layer.in_features, "bias": layer.bias is not None,
         "dtype": str(layer.dtype).removeprefix("torch."),
     }  # fmt: skip
     if isinstance(layer, PackedLinear):
         return {"kind": "packed", **entry, "height": layer.height, "prefill": layer.prefill}
-    return {"kind": "inputs", **entry, "norms": layer.norms is not None, "count": layer.count, "group": layer.group}
+    shares = {"observed": 1.0 if layer.observed is None else layer.observed}
+    cut = {"norms": layer.norms is not None, "count": layer.count, "group": layer.group}
+    return {"kind": _KINDS[type(layer)], **entry, **cut, **shares}
 
 
 def _read_header(file: Path) -> dict[str, dict[str, Any]]:
@@ -206,7 +213,7 @@ def _check_entry(file: Path, name: str, entry: Any) -> None:
         raise FewerError(f"'{file}': layer '{name}' is of no known kind")
     for field, kind in fields.items():
         value = entry.get(field)
-        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 2**31):
+        if type(value) is not kind or (isinstance(value, int | float) and not 0 <= value < 2**31):
             raise FewerError(f"'{file}': layer '{name}' has no valid '{field}'")
     if set(entry) - set(fields) - {"kind"}:
         raise FewerError(f"'{file}': layer '{name}' has unknown entries")
@@ -233,15 +240,36 @@ def _layer(shards: Shards, name: str, entry: Mapping[str, Any], place: Path) -> 
             return PackedLinear(packed, bias, prefill=entry["prefill"], dtype=dtype)
         except FewerError as error:
             raise FewerError(f"{where}: {error}") from None
-    weight_t, threshold = take("weight_t"), take("threshold")
-    if tuple(weight_t.shape) != (cols, rows) or weight_t.dtype != dtype or threshold.numel() != 1:
-        raise FewerError(f"{where}: weight has {weight_t.dtype} {tuple(weight_t.shape)}, expected ({cols}, {rows})")
+    try:
+        return _skipping(entry, take, (rows, cols), dtype, bias)
+    except FewerError as error:
+        raise FewerError(f"{where}: {str(error).removeprefix(f'{where} ')}") from None
+
+
+def _skipping(
+    entry: Mapping[str, Any],
+    take: Callable[[str], Tensor],
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    bias: Tensor | None,
+) -> SkippingLinear:
+    """A layer that leaves inputs out, its weight dense or packed."""
+    (rows, cols), threshold = shape, take("threshold")
+    if threshold.numel() != 1 or not 0 <= entry["observed"] <= 1:
+        raise FewerError(f"threshold has shape {tuple(threshold.shape)}, expected one number, and a share observed")
     norms = take("norms") if entry["norms"] else None
     cut = Cut(float(threshold), entry["count"], entry["group"])
-    try:
-        return ActivationSparseLinear(weight_t.T, cut, norms=norms, bias=bias)
-    except FewerError as error:
-        raise FewerError(f"{where}: {error}") from None
+    layer: SkippingLinear
+    if entry["kind"] == "both":
+        packed_t = Packed(cols, rows, 1, take("mask"), take("values"), take("offsets"))
+        layer = PackedSkippingLinear(packed_t, cut, norms=norms, bias=bias)
+    else:
+        weight_t = take("weight_t")
+        if tuple(weight_t.shape) != (cols, rows) or weight_t.dtype != dtype:
+            raise FewerError(f"weight has {weight_t.dtype} {tuple(weight_t.shape)}, expected ({cols}, {rows})")
+        layer = ActivationSparseLinear(weight_t.T, cut, norms=norms, bias=bias)
+    layer.observed = entry["observed"]
+    return layer
 
 
 def _put_gate(module: nn.Module, name: str, shards: Shards, place: Path) -> None:

@@ -24,7 +24,7 @@ __all__ = ["RANDOM_LLAMA", "bench"]
 
 #: The word for a model of random weights, whose speed is all that can be asked for.
 RANDOM_LLAMA = "llama-110m"
-PACKED, SKIPPING, BOTH = "packed", "activation-sparse", "packed weights, inputs cut"
+PACKED, SKIPPING, BOTH = "packed", "activation-sparse", "packed and cut"
 EQUAL, RANDOM_INPUTS, RANDOM_WEIGHTS = "packed at equal speed", "random inputs", "random weights"
 #: Shares of weights kept whose speed is measured to find the one that is as fast as cutting inputs.
 _PROBES = (0.8, 0.6, 0.45, 0.3)
@@ -123,7 +123,8 @@ class _Field:
         self.skipping = self._skip()
         self.makes[SKIPPING] = self.skipping.model
         if self.sparse:
-            self.notes.append(f"{SKIPPING}: the zeros of the weights stay in it; inputs are cut on top of them")
+            self.makes[BOTH] = self._pack(self.skipping.opened)
+            self.notes.append(f"{SKIPPING}: dense weights, zeros and all; {BOTH}: both at once")
 
     def _open(self, model: Any) -> tuple[str, Opened, Path | None]:
         """The name, the dense weights, and the directory whose cuts of inputs are to be used."""
