@@ -16,13 +16,19 @@ __all__ = ["command", "text"]
 @click.command("prune")
 @model
 @recipe_options
-@click.option("--out", metavar="DIR", required=True, help="Directory to write; only an earlier result is replaced.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    required=True,
+    help="Directory to write; an earlier result of ours is replaced.",
+)
 @as_json
 def command(model: str, out: str, as_json: bool, **given: Any) -> None:
     """Prune MODEL and write a checkpoint that transformers loads.
 
     A checkpoint is read block by block, so it may be larger than memory. A run that was killed goes on at the
-    unfinished block when the same command is given again.
+    unfinished block when the same command is given again. Under `torchrun --nproc-per-node N -m fewer prune ...` the
+    processes share the calibration data; each then holds the whole model.
 
     With --unit input no weight is changed: cuts are calibrated below which a layer leaves out its inputs, and written
     beside the weights. `fewer eval` and `fewer bench` honour them.
@@ -31,12 +37,14 @@ def command(model: str, out: str, as_json: bool, **given: Any) -> None:
     """
     recipe = recipe_from(given)
     resume_with(f"the same command goes on at the unfinished block; '{out}' does not exist until it is complete")
+    from fewer.verbs._processes import joined
     from fewer.verbs.prune import run
 
-    with progress(as_json=as_json) as show:
-        pruned = run(model, data_of(recipe, model), recipe, out=out, progress=show)
+    with joined() as first, progress(as_json=as_json) as show:
+        pruned = run(model, data_of(recipe, model), recipe, out=out, progress=show if first else None)
     document = {"out": out, "seconds": pruned.seconds, **pruned.to_dict()}
-    result(document, lambda: text(document), as_json=as_json)
+    if first:
+        result(document, lambda: text(document), as_json=as_json)
 
 
 def text(document: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ __all__ = ["command", "materialise"]
 @click.option("--eval", "held_out", metavar="TEXT", help="Held-out text file; demo for the model demo.")
 @click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window.  [default: 256]")
 @click.option(
-    "--out", metavar="DIR", help="Directory for evidence, table and page; only an earlier result is replaced."
+    "--out", metavar="DIR", help="Directory for evidence, table and page; an earlier result of ours is replaced."
 )
 @as_json
 def command(
@@ -60,7 +60,7 @@ def command(
 @click.argument("sweep", metavar="SWEEP")
 @click.argument("level", metavar="LEVEL")
 @model
-@click.option("--out", metavar="DIR", required=True, help="Directory to write; only an earlier result is replaced.")
+@click.option("--out", metavar="DIR", required=True, help="Directory to write; an earlier result of ours is replaced.")
 @as_json
 def materialise(sweep: str, level: str, model: str, out: str, as_json: bool) -> None:
     """Write one LEVEL of the directory SWEEP as a checkpoint of MODEL; the calibration text is not needed.

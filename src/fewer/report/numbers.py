@@ -96,12 +96,12 @@ def seconds(value: float) -> str:
 def factor(value: float | None) -> str:
     """A ratio: how many times.
 
-    >>> factor(18.24), factor(2.345), factor(0.5), factor(1234.5), factor(None)
-    ('18×', '2.3×', '0.50×', '1,234×', '–')
+    >>> factor(18.24), factor(9.97), factor(2.345), factor(0.5), factor(1234.5), factor(None)
+    ('18×', '10×', '2.3×', '0.50×', '1,234×', '–')
     """
     if value is None or not math.isfinite(value):
         return str(_broken(value))
-    return f"{value:,.{2 if value < 1 else 1 if value < 10 else 0}f}×"
+    return f"{value:,.{2 if value < 1 else 1 if value < 9.95 else 0}f}×"
 
 
 def tick(value: float) -> str:

@@ -194,7 +194,8 @@ def _run_round(
     dense: Mapping[str, Mapping[str, Tensor]] = {}
     if names and batches is not None and (at_once or engine.needs_evidence):
         emit(engine.progress, StageStarted("gathering evidence", len(batches)))
-        dense = evidence.collect(opened, batches, names, layers=layers, reference=engine.reference, progress=told)
+        own = evidence.collect(opened, batches, names, layers=layers, reference=engine.reference, progress=told)
+        dense = evidence.all_reduce(own)
     losses = None
     if engine.needs_losses and batches is not None:
         emit(engine.progress, StageStarted("measuring what cuts cost", len(layers)))
@@ -206,7 +207,11 @@ def _run_round(
             engine.prune_layer(layer, dense.get(layer.name, {}))
         return
     visit = engine.visitor(len(opened.blocks))
-    evidence.sequential(opened, batches, names, visit, layers=layers, reference=engine.reference, progress=told)
+
+    def shared(mine: Iterable[Layer], store: evidence.Store) -> None:
+        visit(mine, evidence.all_reduce(store))
+
+    evidence.sequential(opened, batches, names, shared, layers=layers, reference=engine.reference, progress=told)
 
 
 def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:

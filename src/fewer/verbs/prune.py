@@ -13,6 +13,7 @@ from fewer.method import FewerError, catalogue
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import DataSettings, Keep, Recipe
 from fewer.verbs._engine import Engine, missing_data, run_rounds
+from fewer.verbs._processes import place, share
 from fewer.verbs.inputs import random_inputs_like, run_inputs
 from fewer.verbs.pruned import Pruned
 
@@ -54,6 +55,9 @@ def prune(
 ) -> Pruned:
     """Score, choose and update the weights of every layer, block by block.
 
+    In an initialised `torch.distributed` process group every process calls it with the same arguments, measures its
+    part of the data, and gets the same result; the first one writes.
+
     Args:
         model: torch module, opened model, checkpoint directory, or "demo".
         data: calibration data: a text file, "demo", token windows (windows, length), or an iterable of batches;
@@ -63,7 +67,7 @@ def prune(
         keep: share that stays, in (0, 1]; several shares are interpolated over depth. By default 0.5, or what the
             pattern says.
         pattern: "unstructured", "2:4" (keep 2 of 4), "16x1" (rows x columns), "row", "column", "layer".
-        within: who competes with whom: "row", "column", "group", "layer"; by default the score's own habit.
+        within: who competes with whom: "row", "column", "group", "layer", "model"; by default the score's own habit.
         unit: what is kept or dropped: what the pattern implies, or "input" to leave out small inputs at run time.
         budget: how kept weights are shared out over layers.
         update: what happens to the weights that stay.
@@ -83,7 +87,8 @@ def prune(
         length: tokens in such a window.
         reference: a second data set, as `data`, for scores that compare two.
         out: write the result to this directory. A checkpoint directory is then streamed block by block, whatever
-            its size, and a run that was killed goes on where it stopped.
+            its size, and a run that was killed goes on where it stopped. What fewer wrote there before is replaced
+            once the new result is complete; anything else there is refused.
         inplace: write into the given module instead of a copy of it.
         progress: receives events.
 
@@ -161,12 +166,12 @@ def run(
         if out is not None:
             skipping.save(out)
         return skipping
-    if out is not None and isinstance(model, str | Path):
+    if out is not None and isinstance(model, str | Path) and place()[1] == 1:
         return _streamed.run(model, data, recipe, out, progress, reference)
     opened = opened_of(model)
     fresh = inplace or isinstance(model, str | Path)
     result = _run_in_memory(opened, data, recipe, reference, fresh=fresh, progress=progress)
-    if out is not None:
+    if out is not None and place()[0] == 0:
         result.save(out)
     return result
 
@@ -252,10 +257,10 @@ def _run_in_memory(
     second = reference_of(reference, made.recipe, names, opened)
     dense_hash = opened.hash()
     target = opened if fresh else copy_of(opened)
-    engine = Engine(made, progress, second)
+    engine = Engine(made, progress, share(second))
     title = f"{made.recipe.score}, keep {made.recipe.mean_keep():g}, {made.recipe.pattern}"
     emit(progress, RunStarted("prune", title, len(made.rows), len(opened.blocks)))
-    run_rounds(engine, target, batches, names)
+    run_rounds(engine, target, share(batches), names)
     source, digest = ("", "") if batches is None or not batches.source else (batches.source, batches.hash)
     source += f", reference {second.source}" if second is not None else ""
     result = result_of(engine, target, time.monotonic() - start, source, digest, dense_hash)
