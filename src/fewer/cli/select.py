@@ -19,6 +19,7 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
 @click.option("--family", metavar="FAMILY", default="gaussian", show_default=True, help=f"One of {_FAMILIES}.")
 @click.option("--rule", metavar="RULE", default="1se", show_default=True, help="min, or 1se for the sparser model.")
 @click.option("--folds", metavar="N", type=int, default=5, show_default=True, help="Folds of the cross-validation.")
+@click.option("--strengths", metavar="N", type=int, default=100, show_default=True, help="Penalties on the path.")
 @click.option("--drop", metavar="COLUMN", multiple=True, help="Leave a column out; may be given several times.")
 @click.option("--missing", metavar="WHAT", default="error", show_default=True, help="error, mean, or drop (rows).")
 @click.option(
@@ -39,9 +40,9 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
 @click.option("--html", metavar="FILE", help="Write a report with path, cross-validation and coefficients.")
 @as_json
 def command(
-    table: str, target: str, family: str, rule: str, folds: int, drop: tuple[str, ...], missing: str, max_levels: int,
-    levels: str, factor: tuple[str, ...], weights: str | None, beliefs: str | None, mix: str, quantile: float,
-    ties: str, seed: int, html: str | None, as_json: bool,
+    table: str, target: str, family: str, rule: str, folds: int, strengths: int, drop: tuple[str, ...], missing: str,
+    max_levels: int, levels: str, factor: tuple[str, ...], weights: str | None, beliefs: str | None, mix: str,
+    quantile: float, ties: str, seed: int, html: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Choose the columns of TABLE (CSV, Parquet, Arrow, svmlight) that explain a target.
 
@@ -57,8 +58,9 @@ def command(
     if beliefs:
         from fewer.linear.beliefs import read_beliefs
     found = select_columns(
-        table, target, family=family, rule=rule, folds=folds, drop=drop, missing=missing, max_levels=max_levels,
-        levels=[part.strip() for part in levels.split(",") if part.strip()], factors=_factors(factor), weights=weights,
+        table, target, family=family, rule=rule, folds=folds, n_alphas=strengths, drop=drop, missing=missing,
+        max_levels=max_levels, levels=[part.strip() for part in levels.split(",") if part.strip()],
+        factors=_factors(factor), weights=weights,
         beliefs=read_beliefs(beliefs) if beliefs else None, mix=numbers(mix, "--mix"), quantile=quantile, ties=ties,
         seed=seed,
     )  # fmt: skip

@@ -195,6 +195,8 @@ def _check(asked: Request) -> None:
             raise FewerError(f"unknown {what} '{value}'{nearest(str(value), known)}; known: {', '.join(known)}")
     if not asked.mix or any(not 0 < share <= 1 for share in asked.mix):
         raise FewerError(f"mix is {', '.join(f'{m:g}' for m in asked.mix) or 'empty'}; give shares of L1 in (0, 1]")
+    if asked.n_alphas < 1:
+        raise FewerError(f"{asked.n_alphas} strengths; at least one is needed")
     if not 0 < asked.quantile < 1:
         raise FewerError(f"quantile is {asked.quantile:g}; it must lie between 0 and 1")
     if asked.factors and asked.beliefs is not None:
@@ -277,9 +279,11 @@ def _factors(table: Any, asked: Request) -> Any:
 def _selection(model: Any, table: Any, scale: Any, source: str, asked: Request, seconds: float) -> Selection:
     import numpy as np
 
-    coef = np.atleast_2d(model.coef_) / scale
+    effects = np.atleast_2d(model.coef_)
     path, solution = model.path_, model.solution_
-    kept = np.flatnonzero(np.any(coef != 0, axis=0))
+    strong = np.abs(effects).max(axis=0, initial=0.0)
+    kept = np.flatnonzero(strong > 1e-9 * strong.max(initial=0.0))  # less is what rounding leaves of a zero
+    coef = effects / scale
     values = path.values if path.values.ndim == 2 else np.linalg.norm(path.values, axis=2)
     strongest = np.argsort(-np.abs(values).max(axis=1, initial=0.0))[:40] if values.size else np.arange(0)
     entry, owner = find("estimator", _slug(type(model).__name__)), table.groups[path.columns]
