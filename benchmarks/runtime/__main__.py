@@ -1,4 +1,8 @@
-"""Print goals R1 to R19 with what was measured: `python -m benchmarks.runtime [--quick] [--only R2,R3]`."""
+"""Print goals R1 to R19 with what was measured: `python -m benchmarks.runtime [--only R2,R3]`.
+
+A shared machine is better measured in pieces: `--only ... --name part-1` for each, then
+`--join part-1,part-2 --name DATE` puts them into one table.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ import torch
 from benchmarks.runtime import kernels, layers
 
 from fewer.runtime import dispatch
-from fewer.runtime.machine import machine
+from fewer.runtime.machine import Machine, machine
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,7 +48,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="decoding steps end to end")
     parser.add_argument("--only", default="", help="such as R2,R14")
     parser.add_argument("--name", default="", help="file name of the results")
+    parser.add_argument("--join", default="", help="names of earlier parts: join them, measure nothing")
+    parser.add_argument("--remark", default="", help="what else the table should say")
     options = parser.parse_args()
+    if options.join:
+        join(options.join.split(","), options.name, options.remark)
+        return
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore", "torch.quantize_per_tensor")
@@ -63,6 +72,21 @@ def main() -> None:
     record = {"machine": asdict(here), "clock": clock, "seconds": time.monotonic() - start, "rows": found}
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     (RESULTS / f"{name}.md").write_text(_table(str(here), clock, found), "utf-8")
+
+
+def join(parts: list[str], name: str, remark: str) -> None:
+    """One table from parts measured on one machine; a row that was measured again counts in its last form."""
+    records = [json.loads((RESULTS / f"{part}.json").read_text("utf-8")) for part in parts]
+    first = records[0]
+    assert all(record["machine"]["cpu"] == first["machine"]["cpu"] for record in records), "parts of two machines"
+    found = {(row["id"], row["check"].split(" (")[0]): row for record in records for row in record["rows"]}
+    rows = sorted(found.values(), key=lambda row: int(row["id"][1:]))
+    whole = {**first, "seconds": sum(r["seconds"] for r in records), "remark": remark, "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
+    here = Machine(**{key: tuple(v) if isinstance(v, list) else v for key, v in first["machine"].items()})
+    table = _table(str(here), first["clock"], rows)
+    (RESULTS / f"{name}.md").write_text(table + (f"\n{remark}\n" if remark else ""), "utf-8")
+    print(table)
 
 
 def _sign(sense: str) -> str:

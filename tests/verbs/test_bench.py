@@ -64,6 +64,14 @@ def test_a_sparse_model_is_not_pruned_again(tmp_path):
         assert found.ratio("packed", "own dense") > 0
 
 
+def test_a_packed_directory_is_timed_as_it_is_stored(tmp_path):
+    pruned = fewer.prune(tiny_llama(), score="magnitude", keep=0.3)
+    packed = fewer.pack(pruned, dtype=torch.int8, out=tmp_path / "packed")
+    found = fewer.bench(tmp_path / "packed", **QUICK)
+    row = next(r for r in found.timings if (r["contender"], r["phase"], r["batch"]) == ("packed", "decode", 1))
+    assert row["bytes_per_token"] == weights_read(packed, 1)
+
+
 def test_cuts_beside_the_weights_are_used(tmp_path):
     data = tokens(8, 16)
     fewer.prune(tiny_llama(), data, unit="input", score="magnitude", keep=0.3, out=tmp_path / "cut")

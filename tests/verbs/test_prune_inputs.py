@@ -151,6 +151,11 @@ def test_what_has_no_meaning_for_inputs_is_refused(change, words):
         dataclasses.replace(Recipe(unit="input"), **change).resolve()
 
 
+def test_a_sweep_solves_weights_alone(dense, data):
+    with pytest.raises(FewerError, match="`fewer prune` calibrates it"):
+        fewer.sweep(dense, data, data, recipe=Recipe(unit="input"))
+
+
 def test_data_is_needed_and_nothing_is_written(dense, tmp_path):
     with pytest.raises(FewerError, match="give calibration data"):
         fewer.prune(dense, unit="input", out=tmp_path / "out")

@@ -36,7 +36,8 @@ def command(model: str, out: str, as_json: bool, **given: Any) -> None:
     Example: fewer prune demo --score wanda --keep 0.5 --out pruned
     """
     recipe = recipe_from(given)
-    resume_with(f"the same command goes on at the unfinished block; '{out}' does not exist until it is complete")
+    if recipe.unit != "input":
+        resume_with(f"the same command goes on at the unfinished block; '{out}' does not exist until it is complete")
     from fewer.verbs._processes import joined
     from fewer.verbs.prune import run
 

@@ -51,6 +51,8 @@ class Job:
         """Look the names of a resolved recipe up."""
         from fewer.pattern import parse
 
+        if recipe.unit == "input":
+            raise FewerError("unit 'input' changes no weight: `fewer prune` calibrates it, nothing here can solve it")
         score, update = find("score", recipe.score), find("update", recipe.update)
         return cls(recipe, parse(recipe.pattern), score, update, Histograms())
 

@@ -112,6 +112,8 @@ class _Field:
 
         self.keep, self.dtype, self.seed, self.progress = keep, dtype, seed, progress
         self.notes: list[str] = _without_kernels()
+        #: The packed model as its directory holds it, where MODEL is one.
+        self.stored: nn.Module | None = None
         self.name, self.dense, self.cuts = self._open(model)
         self.calibration = self._calibration(calibration)
         self.makes: dict[str, nn.Module] = {TORCH: self.dense.module, OWN: own_dense(self.dense.module)}
@@ -119,7 +121,7 @@ class _Field:
         self.pruned = self.dense if self.sparse else self._prune(keep)
         if not self.sparse:
             self.notes.append(f"{PACKED}: the model has no zeros; pruned here to {keep:.0%} by magnitude")
-        self.makes[PACKED] = self._pack(self.pruned)
+        self.makes[PACKED] = self.stored if self.stored is not None else self._pack(self.pruned)
         self.skipping = self._skip()
         self.makes[SKIPPING] = self.skipping.model
         if self.sparse:
@@ -142,8 +144,8 @@ class _Field:
         from fewer.runtime.store import is_packed
 
         if is_packed(place):
-            opened = opened_of(model)
-            return str(model), adapt.Opened(_dense(opened.module), place), None
+            self.stored = opened_of(model).module
+            return str(model), adapt.Opened(_dense(self.stored), place), None
         return str(model), adapt.open(model), place if read_cuts(place) is not None else None
 
     def _calibration(self, calibration: Any) -> Any:
