@@ -166,7 +166,7 @@ def _bars(found: Selection) -> Markup:
     rows = _ordered(found.chosen)[:40]
     if not rows:
         return tag("p", None, "None: the best model has an intercept only.")
-    thick = 9.0 if _several(found) else 14.0
+    thick = 13.0 if _several(found) else 14.0
     pitch = thick * len(rows[0].effects) + 9
     high = pitch * len(rows) + 8
     across = linear([0.0, *(v for c in rows for v in c.effects)], 190, WIDE - 110)
