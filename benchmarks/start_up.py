@@ -57,9 +57,9 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     found = measure(rounds)
     rows = [f"| `{name}` | {wall:.3f} | {used:.3f} |" for name, (wall, used) in found.items()]
-    head = f"Least of {rounds} rounds, interleaved; wall time holds what else the machine did. {machine()}. {datetime.date.today()}."
+    head = f"Least of {rounds} rounds, interleaved; wall time holds what else the machine did. {machine()}."
     title = "| command | wall, seconds | processor, seconds |"
-    table = "\n".join(["# Start-up", "", head, "", title, "|---|---|---|", *rows, ""])
+    table = "\n".join(["# Start-up", "", f"{head} {datetime.date.today()}.", "", title, "|---|---|---|", *rows, ""])
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(table, "utf-8")
     print(table)
