@@ -2,6 +2,9 @@
 
     python -m benchmarks.race                      the whole table (an hour on two cores)
     python -m benchmarks.race --scores wanda ria --levels 0.5 2:4 --seeds 1 --windows 32
+    python -m benchmarks.race --updates auto       measure these again, keep the rest of the table
+
+What was measured before with as many seeds and windows stays in the table unless it is measured again.
 
 A row is a score; a cell is the mean KL to the dense model in nats per token (standard deviation over seeds, each with
 its own calibration windows and its own random numbers). The mask is the score's own in every column: zero, sweep and
@@ -59,13 +62,24 @@ def measure(
         for score, update, choose in runs:
             start = time.monotonic()
             asked = recipes("obs" if choose == "update" else score, update, wanted, seed, choose)
-            plans = {name: one.resolve("zero") for name, one in asked.items()}
-            made = _solve(opened, plans, store, calibration.source)
+            ready = {name: one.resolve() for name, one in asked.items()}
+            made = _solve(opened, ready, store, calibration.source)
             measured = evaluate_all({name: one.model for name, one in made.items()}, held_out, dense=opened)
             for name in asked:
                 found.setdefault(f"{score}|{update}", {}).setdefault(name, []).append(float(measured[name].kl or 0.0))
             print(f"seed {seed}  {score:<14} {update:<6} {time.monotonic() - start:6.1f} s", flush=True)
     return found
+
+
+def merged(found: dict[str, dict[str, list[float]]], setting: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """The table with what was measured now; earlier cells of another setting are dropped."""
+    path = RESULTS / "race.json"
+    former = json.loads(path.read_text()) if path.exists() else {}
+    kept = former.get("cells", {}) if former.get("setting") == setting else {}
+    cells = {key: {**kept.get(key, {}), **found.get(key, {})} for key in [*kept, *(k for k in found if k not in kept)]}
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"setting": setting, "cells": cells}, indent=1) + "\n")
+    return cells
 
 
 def table(found: dict[str, dict[str, list[float]]], note: str) -> str:
@@ -76,12 +90,14 @@ def table(found: dict[str, dict[str, list[float]]], note: str) -> str:
         names = list(next(iter(rows.values())))
         lines += [f"## update `{update}`", "", "| score | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for score, values in sorted(rows.items(), key=lambda row: statistics.mean(row[1][names[0]])):
-            lines.append(f"| {score} | " + " | ".join(_cell(values[name]) for name in names) + " |")
+            lines.append(f"| {score} | " + " | ".join(_cell(values.get(name, [])) for name in names) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
 def _cell(values: list[float]) -> str:
+    if not values:
+        return "-"
     spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.4f}{spread}"
 
@@ -101,10 +117,9 @@ def main() -> None:
         f"{options.windows} evaluation windows of 256 tokens, 64 calibration windows, evidence of the dense model. "
         f"{machine()}."
     )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "race.json").write_text(json.dumps(found, indent=1) + "\n")
-    (RESULTS / "race.md").write_text(table(found, note))
-    print(table(found, note))
+    page = table(merged(found, {"seeds": options.seeds, "windows": options.windows}), note)
+    (RESULTS / "race.md").write_text(page)
+    print(page)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ FILES = sorted((ROOT / "claims").glob("*.toml"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_claim_is_complete_and_names_a_method_and_a_measurement(path):
     claim = claims.load(path)
-    assert find(claim.kind, claim.method) and claim.id in claims.MEASURES
+    assert find(claim.kind, claim.method)
+    assert claim.id in claims.MEASURES or claim.id == f"race-{claim.method}"
     assert len(claim.measured) == len(claim.entries) > 0
     assert claim.paper and claim.quantity and claim.commit and claim.hardware and claim.date
 
@@ -41,7 +42,7 @@ def test_a_small_claim_can_be_measured_again(path):
 
 
 def test_every_measurement_has_a_claim():
-    assert set(claims.MEASURES) == {path.stem for path in FILES}
+    assert set(claims.MEASURES) <= {path.stem for path in FILES}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,8 @@ def test_every_measurement_has_a_claim():
         ("at most", 0.1, True),
         ("at most", 1.6, False),
         ("at least", 0.4, False),
+        ("below one", 0.99, True),
+        ("below one", 1.01, False),
     ],
 )
 def test_relations(relation, ours, good):
