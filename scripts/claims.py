@@ -97,7 +97,7 @@ def against_random(score: str) -> list[float]:
     sys.path.insert(0, str(CLAIMS.parent))
     from benchmarks.race import measure as race
 
-    cells = race(["random", score], ["zero"], list(LEVELS), seeds=1, windows=32)
+    cells = race(["random", score], ["zero"], list(LEVELS), seeds=1, windows=24)
     mine, theirs = cells[f"{score}|zero"], cells["random|zero"]
     return [round(mine[level][0] / theirs[level][0], 4) for level in mine]
 
