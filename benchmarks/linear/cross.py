@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -28,6 +27,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import datasets  # noqa: E402
 import objective  # noqa: E402
+from run import pythons  # noqa: E402
 
 from fewer.linear import cross_paths  # noqa: E402
 
@@ -39,6 +39,7 @@ def worst(X, y, lams, coefs, low):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=4)
+    parser.add_argument("--peers", type=Path, default=HERE, help="the folder of the peers' environments")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     X, y, _ = datasets.DATA["b"]()
@@ -64,11 +65,10 @@ def main():
             break
     lines.append(f"| fewer | {ours:.2f} | 1.00 | {max(subs):.0e} | {tol} |")
     print(lines[-1], flush=True)
-    peers = tomllib.loads((HERE / "peers.toml").read_text())
+    peers = pythons(chosen.peers)
     for name in ("sklearn", "adelie", "adelie_gram", "skglm"):
-        python = sys.executable if peers[name] == "this" else peers[name]
-        if Path(python).exists():
-            lines.append(peer(name, python, tight, lams, ours))
+        if peers[name]:
+            lines.append(peer(name, peers[name], tight, lams, ours))
             print(lines[-1], flush=True)
     if chosen.out:
         chosen.out.write_text("\n".join(lines[1:]) + "\n")

@@ -185,7 +185,7 @@ static void extrapolate(GramTask *t, const double *before, double ratio, double 
 /* `ahead` penalties still to come in this run will use the same factor, and share its price. */
 void fewer_gram_solve(GramTask *t, double tol, int64_t most, double ahead, double *stats)
 {
-    double objective, gap = fewer_gram_gap(t, &objective), last = INFINITY, best = gap;
+    double objective, gap = fewer_gram_gap(t, &objective), last = INFINITY, best = gap, lowest = objective;
     int64_t sweeps = 0, solves = 0, since = 0, stuck = 0;
     while (gap > tol && sweeps < most) {
         const int64_t moved = sweep(t);
@@ -208,8 +208,9 @@ void fewer_gram_solve(GramTask *t, double tol, int64_t most, double ahead, doubl
             active_solve(t);
             solves++, since = 0, last = INFINITY;
             gap = fewer_gram_gap(t, &objective);
-            stuck = gap < 0.5 * best ? 0 : stuck + 1;
-            best = gap < best ? gap : best;
+            /* The gap may stand still for long while the active set finds itself; the objective then falls. */
+            stuck = gap < 0.5 * best || objective < lowest - 1e-3 * tol ? 0 : stuck + 1;
+            best = gap < best ? gap : best, lowest = objective < lowest ? objective : lowest;
             if (stuck > 40)
                 break; /* rounding: the caller sees the gap and says so */
         }

@@ -4,7 +4,8 @@
 #include "../module.h"
 
 PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
-PyObject *fewer_csc_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *fewer_gram_block(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_csc_tdot(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_glm_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 #endif

@@ -10,7 +10,7 @@
 /* Clones of a hot function for wider vectors, chosen when the library loads; only where the loader can do it. */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
     (defined(__GNUC__) && !defined(__clang__))
-#define FEWER_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define FEWER_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define FEWER_CLONES
 #endif

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import portable, tiers
-from fewer.linear.matrix import Sparse
 from fewer.linear.terms import Terms
 
-__all__ = ["Factor", "Warm", "csc_path", "gram_path"]
+__all__ = ["Columns", "Data", "Factor", "Warm", "gram_block", "gram_path", "residual_path"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -96,9 +95,32 @@ def gram_path(
     return B, Gs, stats
 
 
+def gram_block(G: Vector, places: Index) -> Vector:
+    """G[places][:, places]."""
+    native = tiers.native()
+    if native is None:
+        return np.asarray(G[places[:, None], places])
+    out = np.empty((len(places), len(places)))
+    places = np.ascontiguousarray(places)
+    native.gram_block(G.ctypes.data, G.strides[0] // 8, places.ctypes.data, len(places), out.ctypes.data)
+    return out
+
+
+@dataclass
+class Data:
+    """The columns as the residual kernel reads them: dense in Fortran order, or compressed; and their row weights."""
+
+    dense: NDArray[Any] | None
+    data: NDArray[Any] | None
+    weighted: NDArray[Any] | None
+    rows: NDArray[Any] | None
+    starts: NDArray[Any] | None
+    uniform: bool
+
+
 @dataclass
 class Columns:
-    """What the sparse kernel needs to know about its working columns."""
+    """What the residual kernel needs to know about its working columns."""
 
     index: Index
     mean: Vector
@@ -106,8 +128,8 @@ class Columns:
     norm: Vector
 
 
-def csc_path(
-    matrix: Sparse, weighted: Vector, weights: Vector, y: Vector, columns: Columns, terms: Terms, warm: Warm,
+def residual_path(
+    held: Data, weights: Vector, y: Vector, columns: Columns, terms: Terms, warm: Warm,
     residual: Vector, shift: float, lams: Vector, tol: float, most: int,
 ) -> tuple[Vector, Vector, Vector, Vector]:  # fmt: skip
     """Solve a run of penalties by residual coordinate descent; `residual` + shift is the true one, and is moved along.
@@ -116,14 +138,13 @@ def csc_path(
         Solutions (m, k), residuals (m, n), shifts (m,), stats (m, 4).
     """
     native: Any = tiers.native()
-    n, m, k = matrix.shape[0], len(lams), len(columns.index)
+    n, m, k = len(y), len(lams), len(columns.index)
     B, R, shifts, stats = np.empty((m, k)), np.empty((m, n)), np.empty(m), np.empty((m, 4))
     b, before = np.ascontiguousarray(warm.b).copy(), warm.before.copy()
     lams = np.ascontiguousarray(lams, dtype=np.float64)
-    uniform = weighted is matrix.data
-    native.csc_path(
-        n, _at(matrix.data), _at(weighted), matrix.rows.ctypes.data, matrix.starts.ctypes.data,
-        float(weights[0]) if uniform else 1.0, 0 if uniform else _at(weights), k, columns.index.ctypes.data,
+    native.residual_path(
+        _at(held.dense), n, _at(held.data), _at(held.weighted), _at(held.rows), _at(held.starts),
+        float(weights[0]) if held.uniform else 1.0, 0 if held.uniform else _at(weights), k, columns.index.ctypes.data,
         _at(columns.mean), _at(columns.mass), _at(columns.norm), _at(y), _at(b), _at(residual), float(shift),
         _at(terms.l1), _at(terms.l2), _at(terms.low), _at(terms.high), m, _at(lams), _at(before),
         float(warm.lam_before), float(warm.lam_at), float(tol), int(most), _at(B), _at(R), _at(shifts), _at(stats),

@@ -262,7 +262,8 @@ def newton_path(
         use = np.any(fit.b != 0, axis=1)
         use[always] = True
         with np.errstate(invalid="ignore"):
-            use |= paid & (np.abs(g0).max(axis=1) >= (2 * lam - at) * terms.l1)
+            # The strong rule names the likely columns; from afar it would name them all, so growth finds them there.
+            use |= paid & (at < 1.5 * lam) & (np.abs(g0).max(axis=1) >= (2 * lam - at) * terms.l1)
         g0, gap, kkt, scale, rounds = model.solve(
             fit, float(lam), goal, most, np.flatnonzero(use & np.isfinite(terms.l1))
         )

@@ -22,7 +22,7 @@ from fewer.method import FewerError
 __all__ = ["batch", "gram_path", "lambda_max", "path", "prices", "solve"]
 
 Vector = NDArray[np.float64]
-Regime = Literal["auto", "gram"]
+Regime = Literal["auto", "gram", "residual"]
 
 
 def solve(
@@ -57,7 +57,8 @@ def solve(
         lower, upper: bounds, numbers or (p,), with lower <= 0 <= upper.
         tol: duality gap at which to stop, relative to the null objective.
         max_iter: rounds of the inner solver for one penalty.
-        regime: "auto", or "gram" to force the working-Gram regime on sparse data.
+        regime: "auto"; "gram" forces the working-Gram regime on sparse data, "residual" descent on residuals on dense
+            data (Fortran order, float64, equal weights; elsewhere it changes nothing).
 
     Returns:
         A `Solution`. If the tolerance was not reached, `converged` is False and `gap` says what was.

@@ -109,12 +109,12 @@ def choose(ratio: Vector, level: float, most: int) -> Index:
     return out
 
 
-def stops(ready: Ready) -> tuple[Vector, int]:
+def stops(ready: Ready, step: float = 0.5) -> tuple[Vector, int]:
     """The penalties to visit, preceded by stepping stones where the first is far below lam_max; and their number."""
     first, top = float(ready.lams[0]) if len(ready.lams) else 0.0, ready.lam_max
     if not 0 < first < 0.35 * top:
         return ready.lams, 0
-    steps = int(np.ceil(np.log(first / top) / np.log(0.5)))
+    steps = int(np.ceil(np.log(first / top) / np.log(step)))
     stones = top * (first / top) ** (np.arange(1, steps) / steps)
     return np.concatenate([stones, ready.lams]), len(stones)
 

@@ -1,21 +1,23 @@
-"""The path on compressed sparse columns: coordinate descent on residuals over prioritised working sets.
+"""The path by coordinate descent on residuals over prioritised working sets: sparse columns, or a few dense solves.
 
 Same coroutine protocol, guesses, runs and certificates as the Gram regime; the inner solver touches stored entries
-only.
+only, and needs no inner products of columns.
 """
 
 from __future__ import annotations
+
+from collections.abc import Generator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import kernels, progress
-from fewer.linear.matrix import Sparse
+from fewer.linear.matrix import Dense, Sparse
 from fewer.linear.ready import Ready
+from fewer.linear.result import Path
 from fewer.linear.terms import Certificate
-from fewer.linear.trace import Steps
 
-__all__ = ["follow_sparse"]
+__all__ = ["follow_residual"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -25,28 +27,40 @@ class _Residual:
     """The residual that goes with the state's coefficients, and what the kernel needs of the matrix."""
 
     def __init__(self, ready: Ready) -> None:
-        job, matrix = ready.job, ready.matrix
-        assert isinstance(matrix, Sparse)
-        s = job.weights
+        matrix, s = ready.matrix, ready.job.weights
         uniform = bool(np.all(s == s[0]))
-        self.matrix = matrix
-        self.weighted = matrix.data if uniform else matrix.data * s[matrix.rows]
-        self.norms = matrix.squares(s) - ready.means * ready.means * s.sum()
-        self.norms[self.norms <= 1e-13 * ready.means * ready.means * s.sum()] = 0.0
+        self.norms = np.full(len(ready.c), np.nan)
+        if isinstance(matrix, Sparse):
+            weighted = matrix.data if uniform else matrix.data * s[matrix.rows]
+            self.data = kernels.Data(None, matrix.data, weighted, matrix.rows, matrix.starts, uniform)
+            self._norms(ready, np.arange(len(ready.c)), matrix.squares(s))
+        else:
+            assert isinstance(matrix, Dense) and uniform
+            self.data = kernels.Data(matrix.X, None, None, None, None, uniform)
         self.r, self.shift = ready.y.copy(), 0.0
 
+    def _norms(self, ready: Ready, index: Index, squares: Vector) -> None:
+        """Centred squared norms; where centring leaves nothing but rounding the column is constant."""
+        centre = ready.means[index] ** 2 * ready.job.weights.sum()
+        self.norms[index] = np.where(squares - centre > 1e-13 * centre, squares - centre, 0.0)
+
     def columns(self, ready: Ready, work: Index) -> kernels.Columns:
+        new = work[np.isnan(self.norms[work])]
+        if len(new):
+            x = ready.matrix.columns(new)  # type: ignore[union-attr]
+            self._norms(ready, new, np.einsum("ij,ij->j", x, x) * ready.job.weights[0])
         means, mass, norms = (np.ascontiguousarray(a[work]) for a in (ready.means, ready.mass, self.norms))
         return kernels.Columns(work, means, mass, norms)
 
 
-def follow_sparse(ready: Ready) -> Steps:
-    """The path in the residual regime."""
+def follow_residual(ready: Ready) -> Generator[Vector, Vector, Path | None]:
+    """The path in the residual regime; None where dense columns turn out so alike that a Gram matrix is the way."""
     job, terms, p = ready.job, ready.terms, len(ready.c)
-    lams, stones = progress.stops(ready)
-    log = progress.Log(ready, "sparse residual")
+    lams, stones = progress.stops(ready, 0.25 if isinstance(ready.matrix, Sparse) else 0.5)
+    log = progress.Log(ready, "sparse residual" if isinstance(ready.matrix, Sparse) else "dense residual")
     held = _Residual(ready)
     s = job.weights
+    most = min(job.most, 400) if isinstance(ready.matrix, Dense) and job.regime == "auto" else job.most
     top = max(ready.lam_max, float(lams[0]) if len(lams) else 1.0)
     state = progress.State(np.zeros(p), np.zeros(p), np.inf, np.inf, [(top, ready.g0)])
     paid = np.isfinite(terms.l1) & (terms.l1 > 0)
@@ -58,10 +72,12 @@ def follow_sparse(ready: Ready) -> Steps:
         goal = ready.enough if i >= stones else max(ready.enough, 1e-2 * ready.null)
         local = progress.lay_out(terms.take(work))
         start, start_shift = held.r.copy(), held.shift
-        B, R, shifts, stats = kernels.csc_path(
-            held.matrix, held.weighted, s, ready.y, held.columns(ready, work), local, state.warm(work),
-            start, start_shift, run, inner * goal, job.most,
+        B, R, shifts, stats = kernels.residual_path(
+            held.data, s, ready.y, held.columns(ready, work), local, state.warm(work),
+            start, start_shift, run, inner * goal, most,
         )  # fmt: skip
+        if most < job.most and stats[:, 1].max() >= most:
+            return None
         true = R + shifts[:, None]
         V = np.ascontiguousarray((true * s).T)
         pulls = (yield V) - np.outer(ready.means, V.sum(axis=0))

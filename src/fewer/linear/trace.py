@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fewer.linear import kernels, tiers
 from fewer.linear.kernels import Factor, Warm
-from fewer.linear.matrix import Sparse
+from fewer.linear.matrix import Dense, Sparse
 from fewer.linear.progress import Log, State, certificate, choose, lay_out, stops, working
 from fewer.linear.ready import Ready
 from fewer.linear.result import Path
@@ -31,12 +31,24 @@ Steps = Generator[Vector, Vector, Path]
 
 def follow(ready: Ready) -> Steps:
     """The path, by whichever regime suits the data."""
-    native_sparse = isinstance(ready.matrix, Sparse) and ready.job.regime != "gram"
-    if native_sparse and tiers.native() is not None and len(ready.free) == 0:
-        from fewer.linear.residual import follow_sparse
+    if ready.job.regime != "gram" and tiers.native() is not None and len(ready.free) == 0 and _by_residual(ready):
+        from fewer.linear.residual import follow_residual
 
-        return follow_sparse(ready)
-    return _follow_gram(ready)
+        found = yield from follow_residual(ready)
+        if found is not None:
+            return found
+    return (yield from _follow_gram(ready))
+
+
+def _by_residual(ready: Ready) -> bool:
+    """Whether descent on residuals pays: sparse columns, or a few dense solves that a Gram matrix would not pay for."""
+    matrix, job = ready.matrix, ready.job
+    if not isinstance(matrix, Dense):
+        return isinstance(matrix, Sparse)
+    n, p = matrix.shape
+    reads = matrix.X.dtype == np.float64 and matrix.X.flags.f_contiguous
+    reads = reads and bool(np.all(job.weights == job.weights[0]))
+    return reads and (job.regime == "residual" or (len(ready.lams) <= 3 and n * p > 1_000_000))
 
 
 def _wants_full(ready: Ready) -> bool:
@@ -46,6 +58,8 @@ def _wants_full(ready: Ready) -> bool:
     n, p = ready.matrix.shape
     if p > 5000 or len(ready.lams) == 0:
         return False
+    if n * p * p <= 50_000_000:  # cheaper than finding out which columns matter
+        return True
     depth = float(ready.lams[-1]) / ready.lam_max if ready.lam_max > 0 else 1.0
     return p <= min(2 * len(ready.lams), n) or p <= 64 or (n >= 4 * p and depth < 0.1 and len(ready.lams) >= 20)
 
@@ -70,7 +84,7 @@ def _local(ready: Ready, work: Index, old: _Local | None) -> _Local:
     pool.require(work)
     places = pool.place[work]
     whole = len(work) == len(pool.gram) and bool(np.all(places == np.arange(len(work))))
-    gram = pool.gram if whole else pool.gram[places[:, None], places]
+    gram = pool.gram if whole else kernels.gram_block(pool.gram, places)
     return _Local(work, places, gram, np.ascontiguousarray(ready.c[work]), lay_out(ready.terms.take(work)))
 
 
@@ -79,7 +93,7 @@ def _follow_gram(ready: Ready) -> Steps:
     job, pool, terms, p = ready.job, ready.pool, ready.terms, len(ready.c)
     if _wants_full(ready) and not pool.full:
         pool.fill()
-    lams, stones = stops(ready)
+    lams, stones = stops(ready, 0.3 if pool.full and p <= 400 else 0.5)
     log = Log(ready, "gram" if pool.full else "working gram")
     top = max(ready.lam_max, float(lams[0]) if len(lams) else 1.0)
     state = State(np.zeros(p), np.zeros(p), np.inf, np.inf, [(top, ready.g0)])
@@ -91,7 +105,7 @@ def _follow_gram(ready: Ready) -> Steps:
     local: _Local | None = None
     factor = Factor()
     while i < len(lams):
-        stop = min(len(lams), i + block) if i >= stones else min(stones, i + 2)
+        stop = min(len(lams), i + block) if i >= stones else (stones if whole is not None else min(stones, i + 2))
         if lams[i] == 0:
             _unpenalised(ready, log)
             i += 1
@@ -139,13 +153,16 @@ def _certify(
     """Gradients of all columns at every solution of a run, and certificates; refits free columns."""
     pool, p = ready.pool, len(ready.c)
     residuals: Any = None
-    if len(work) == p and pool.full:
+    if pool.full:
         pulls = np.empty((p, len(run)))
         pulls[work] = Gs.T
-    elif pool.full:
-        alive = np.flatnonzero(np.any(B != 0, axis=0))
-        rows = pool.gram[places[alive], : len(pool.index)]
-        pulls = ready.c[:, None] - (B[:, alive] @ rows).T[pool.place]
+        idle = np.ones(p, dtype=bool)
+        idle[work] = False
+        others = np.flatnonzero(idle)
+        if len(others):
+            alive = np.flatnonzero(np.any(B != 0, axis=0))
+            rows = pool.gram[pool.place[others][:, None], places[alive]]
+            pulls[others] = ready.c[others, None] - rows @ B[:, alive].T
     else:
         residuals = pool.residuals(ready.y, places, np.ascontiguousarray(B.T))
         V = residuals * (pool.root[:, None] if np.ndim(pool.root) else pool.root)
