@@ -61,7 +61,7 @@ static double price(const ResidualTask *t)
 }
 
 FEWER_CLONES
-static double gap_of(ResidualTask *t, double *objective)
+static double gap_of(ResidualTask *t, double *objective, double *multiple)
 {
     double ry, scale = 1;
     const double rr = sizes(t, &ry);
@@ -71,7 +71,7 @@ static double gap_of(ResidualTask *t, double *objective)
             !(t->low && (g > 0 ? isfinite(t->high[w]) : isfinite(t->low[w]))))
             scale = l1 / fabs(g);
     }
-    *objective = 0.5 * rr + price(t);
+    *objective = 0.5 * rr + price(t), *multiple = scale;
     double gap = *objective - scale * ry + 0.5 * scale * scale * rr;
     for (int64_t w = 0; w < t->k; w++) {
         const double l2 = t->lam * t->l2[w], l1 = t->lam * t->l1[w], u = scale * t->g[w];
@@ -185,14 +185,34 @@ static void accelerate(ResidualTask *t, const int64_t *list, int64_t m, const do
         go_to(t, list, m, history + DEPTH * m);
 }
 
+/* Gap-safe sphere test: the best dual point lies within sqrt(2 gap) of the one at hand, so a column whose gradient stays
+ * below its threshold all over that ball is zero in the solution, and leaves for good. */
+static void screen(ResidualTask *t, double gap, double scale, int8_t *gone)
+{
+    const double radius = sqrt(2 * (gap > 0 ? gap : 0));
+    for (int64_t w = 0; w < t->k; w++) {
+        const double l1 = t->lam * t->l1[w];
+        if (gone[w] || t->l2[w] != 0 || !(scale * fabs(t->g[w]) + radius * sqrt(t->norm[w]) < l1))
+            continue;
+        gone[w] = 1;
+        if (t->b[w] != 0) {
+            move(t, w, -t->b[w]);
+            t->b[w] = 0;
+        }
+    }
+}
+
 void fewer_residual_solve(ResidualTask *t, double tol, int64_t most, double *stats, int64_t *list, double *history)
 {
-    double objective, gap = gap_of(t, &objective), small = 0.3 * tol;
+    double objective, scale, here = gap_of(t, &objective, &scale), gap = here, small = 0.3 * tol, floor = objective - gap;
     int64_t rounds = 0, checks = 0;
+    int8_t *gone = (int8_t *)(list + t->k);
+    memset(gone, 0, (size_t)t->k);
     while (gap > tol && rounds < most) {
+        screen(t, here, scale, gone);
         int64_t m = 0;
         for (int64_t w = 0; w < t->k; w++)
-            if (t->b[w] != 0 || fabs(t->g[w]) > t->lam * t->l1[w])
+            if (!gone[w] && (t->b[w] != 0 || fabs(t->g[w]) > t->lam * t->l1[w]))
                 list[m++] = w;
         double first = 0;
         for (int64_t i = 0; i < 12 * DEPTH && rounds < most; i++, rounds++) {
@@ -212,7 +232,9 @@ void fewer_residual_solve(ResidualTask *t, double tol, int64_t most, double *sta
                 break;
         }
         const double old = gap;
-        gap = gap_of(t, &objective);
+        here = gap_of(t, &objective, &scale);
+        floor = objective - here > floor ? objective - here : floor; /* the best dual seen stays a bound */
+        gap = objective - floor;
         checks++;
         if (gap > 0.5 * old)
             small *= 0.1; /* the rounds stopped too early for this gap */

@@ -36,7 +36,7 @@ PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t 
         return NULL;
     const size_t k = (size_t)t.k;
     t.g = malloc((k + 1) * sizeof(double));
-    int64_t *list = malloc((k + 1) * sizeof(int64_t));
+    int64_t *list = malloc((k + 1) * (sizeof(int64_t) + 1)); /* and a byte for each column that has left */
     double *history = malloc((k + 1) * FEWER_RESIDUAL_HISTORY * sizeof(double));
     double *kept = malloc((k + 1) * sizeof(double));
     const int ok = t.g && list && history && kept;

@@ -12,7 +12,7 @@ from fewer.linear.ready import Ready
 from fewer.linear.result import Path, Residuals
 from fewer.linear.terms import Certificate, Terms
 
-__all__ = ["Log", "State", "certificate", "choose", "guess", "lay_out", "stops", "working"]
+__all__ = ["Log", "State", "certificates", "choose", "guess", "lay_out", "stops", "working"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -130,28 +130,32 @@ def working(ready: Ready, state: State, lam: float, missing: Index, paid: NDArra
     return np.flatnonzero(use)
 
 
-def certificate(ready: Ready, work: Index, b: Vector, g: Vector, lam: float, rr: float, ry: float) -> Certificate:
-    """Terms.certify, with the columns that are zero handled in bulk."""
+def certificates(
+    ready: Ready, work: Index, B: Vector, pulls: Vector, run: Vector, rr: Vector, ry: Vector
+) -> list[Certificate]:
+    """Terms.certify for a run of solutions B (m, k) on the working columns with gradients pulls (p, m)."""
     terms = ready.terms
-    on = work[b != 0]
     if not terms.plain:
-        full = np.zeros(len(g))
-        full[work] = b
-        return terms.certify(full, g, lam, rr, ry)
-    b = b[b != 0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        excess = np.abs(g) - lam * terms.l1
-    free = terms.l1[on] == 0
-    ratio = 0.0
-    over = np.flatnonzero((excess > 0) & (terms.l1 > 0))
-    if len(over):
-        ratio = float(np.max(np.abs(g[over]) / (lam * terms.l1[over])))
-    scale = 1.0 / ratio if ratio > 1 else 1.0
-    price = lam * float(terms.l1[on] @ np.abs(b))
+        full = np.zeros((len(run), len(pulls)))
+        full[:, work] = B
+        return [
+            terms.certify(full[t], pulls[:, t], float(lam), float(rr[t]), float(ry[t])) for t, lam in enumerate(run)
+        ]
+    l1, size = terms.l1, np.abs(pulls)
+    paid = (l1 > 0) & np.isfinite(l1)
+    price = run * (np.abs(B) @ l1[work])
+    ratio = np.max(size[paid] / l1[paid, None], axis=0, initial=0.0) / run
+    scale = 1.0 / np.maximum(ratio, 1.0)
+    free = l1[work] == 0
+    slack = np.sum(np.abs(B[:, free]) * size[work[free]].T, axis=1)
+    with np.errstate(invalid="ignore"):
+        over = np.max(size - l1[:, None] * run, axis=0, initial=0.0)
+        pull = np.abs(pulls[work].T - (run[:, None] * l1[work]) * np.sign(B))
+    kkt = np.maximum(over, np.max(np.where(B != 0, pull, 0.0), axis=1, initial=0.0))
     objective = 0.5 * rr + price
-    gap = objective - scale * ry + 0.5 * scale * scale * rr + float(np.abs(g[on][free]) @ np.abs(b[free]))
-    kkt = max(float(excess.max(initial=0.0)), float(np.abs(g[on] - lam * terms.l1[on] * np.sign(b)).max(initial=0.0)))
-    return Certificate(objective, max(gap, 0.0), kkt, scale)
+    gap = np.maximum(objective - scale * ry + 0.5 * scale * scale * rr + slack, 0.0)
+    made = np.column_stack([objective, gap, kkt, scale]).tolist()
+    return [Certificate(*row) for row in made]
 
 
 def lay_out(terms: Terms) -> Terms:

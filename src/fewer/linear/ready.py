@@ -78,13 +78,13 @@ def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Ge
     """Centre, price the columns, fit the null model, lay out the grid."""
     s, p = job.weights, matrix.shape[1]
     total = float(s.sum())
-    moments = yield np.column_stack([s, s * job.y])
+    moments = yield np.column_stack([s * job.y, s] if job.intercept or job.standardize else [s * job.y])
     _refuse_infinite(moments)
-    mass = np.ascontiguousarray(moments[:, 0])
+    mass = np.ascontiguousarray(moments[:, 1]) if moments.shape[1] == 2 else np.zeros(p)
     means = mass / total if job.intercept else np.zeros(p)
     y_mean = float(s @ job.y) / total if job.intercept else 0.0
     y = job.y - y_mean
-    c = moments[:, 1] - y_mean * mass
+    c = moments[:, 0] - y_mean * mass
     yy = float(s @ (y * y))
     if yy <= 1e-28 * float(s @ (job.y * job.y)):  # a constant target: what centring left is rounding
         y, c, yy = np.zeros_like(y), np.zeros_like(c), 0.0

@@ -81,11 +81,8 @@ def follow_residual(ready: Ready) -> Generator[Vector, Vector, Path | None]:
         true = R + shifts[:, None]
         V = np.ascontiguousarray((true * s).T)
         pulls = (yield V) - np.outer(ready.means, V.sum(axis=0))
-        found = []
-        for t, lam in enumerate(run):
-            ry = float(V[:, t] @ ready.y)
-            rr = float(V[:, t] @ true[t])
-            found.append(progress.certificate(ready, work, B[t], pulls[:, t], float(lam), rr, ry))
+        rr, ry = np.einsum("im,mi->m", V, true), ready.y @ V
+        found = progress.certificates(ready, work, B, pulls, run, rr, ry)
         good = 0
         while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
             good += 1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fewer.linear import kernels, tiers
 from fewer.linear.kernels import Factor, Warm
 from fewer.linear.matrix import Dense, Sparse
-from fewer.linear.progress import Log, State, certificate, choose, lay_out, stops, working
+from fewer.linear.progress import Log, State, certificates, choose, lay_out, stops, working
 from fewer.linear.ready import Ready
 from fewer.linear.result import Path
 from fewer.linear.terms import Certificate, Terms
@@ -174,18 +174,14 @@ def _certify(
         B[:, where] += moves.T
         if residuals is not None:
             residuals = residuals - (pool.residuals(np.zeros(len(ready.y)), pool.place[ready.free], -moves))
-    target = pool.root * ready.y if ready.matrix is not None else None
-    found = []
-    for t, lam in enumerate(run):
-        b = B[t]
-        if residuals is not None:
-            rr, ry = float(residuals[:, t] @ residuals[:, t]), float(residuals[:, t] @ target)
-        else:
-            on = np.flatnonzero(b)
-            fitted = float(b[on] @ ready.c[work[on]])
-            rr, ry = max(ready.yy - fitted - float(b[on] @ pulls[work[on], t]), 0.0), ready.yy - fitted
-        found.append(certificate(ready, work, b, pulls[:, t], float(lam), rr, ry))
-    return found, pulls
+    if residuals is not None:
+        rr = np.einsum("im,im->m", residuals, residuals)
+        ry = np.asarray(pool.root * ready.y) @ residuals
+    else:
+        fitted = B @ ready.c[work]
+        rr = np.maximum(ready.yy - fitted - np.einsum("mk,km->m", B, pulls[work]), 0.0)
+        ry = ready.yy - fitted
+    return certificates(ready, work, B, pulls, run, rr, ry), pulls
 
 
 def _unpenalised(ready: Ready, log: Log) -> None:
