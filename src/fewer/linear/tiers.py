@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = ["native"]
 
+_KERNELS = ("csc_tdot", "glm_path", "gram_block", "gram_path", "residual_path")
 _loaded: list[Any] = []
 
 
@@ -23,5 +24,6 @@ def native() -> Any | None:
             module = importlib.import_module("fewer._native")
         except ImportError:
             module = None
-        _loaded.append(module if hasattr(module, "gram_path") else None)
+        # One built from older sources counts as missing.
+        _loaded.append(module if all(hasattr(module, name) for name in _KERNELS) else None)
     return _loaded[0]
