@@ -119,6 +119,7 @@ def test_beliefs_are_trusted_as_far_as_they_help(table, tmp_path, suffix, capsys
         ("a,w,y\n1,-1,2\n2,1,3\n", ["--weights", "w"], "weight 'w' is -1 in row 1"),
         ("a,y\n2020-01-01,2\n2020-01-02,3\n", [], "make it a number or a category"),
         ("a,y\n1,p\n2,q\n3,q\n", ["--family", "binomial", "--folds", "2"], "class 'p' of 'y' has one row only"),
+        ("a,y\n1,p\n2,q\n3,p\n4,q\n5,p\n", ["--family", "binomial"], "5 folds, but no more than 3 rows of any class"),
         ("a,y\n1,\xff\n", [], "usable row"),
     ],
 )

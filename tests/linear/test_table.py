@@ -42,6 +42,8 @@ def test_every_format_gives_the_same_table(tmp_path, suffix):
         ("x,y\n1,2\n,3\n4,5\n", {}, r"missing values in 'x' \(1\)"),
         ("x,y\n1,2\n2,\n4,5\n", {}, "target 'y' has 1 missing"),
         ("x,y\n1,2\ninf,3\n", {}, "column 'x' is infinite in row 2"),
+        ("x,y\n1,2\n1e300,3\n", {}, "column 'x' holds 1e[+]300 in row 2; rescale it"),
+        ("x,y\n1,2\n2,-1e200\n", {}, "target 'y' holds -1e[+]200 in row 2"),
         ("x,y\n1,2\n2,inf\n", {}, "target 'y' is not finite in row 2"),
         ("x,y\n1,2\n2,3\n3,4\noops,5\n", {}, "row 4 holds 'oops'"),
         ("x,y\n1,2\n", {}, r"1 usable row\(s\)"),

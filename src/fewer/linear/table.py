@@ -32,6 +32,8 @@ __all__ = ["FAMILIES", "Table", "read_table"]
 
 FAMILIES = ("gaussian", "binomial", "multinomial", "poisson", "cox", "ordinal", "quantile")
 MISSING = ("error", "mean", "drop")
+#: Squares of larger numbers overflow once they are added up.
+_LARGE = 1e140
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,9 @@ def _column(column: Any, name: str, max_levels: int, where: str) -> list[tuple[s
     values = _numbers(column)
     if np.isinf(values).any():
         raise FewerError(f"{where}: column '{name}' is infinite in row {int(np.flatnonzero(np.isinf(values))[0]) + 1}")
+    large = np.flatnonzero(np.abs(values) > _LARGE)
+    if len(large):
+        raise FewerError(f"{where}: column '{name}' holds {values[large[0]]:g} in row {int(large[0]) + 1}; rescale it")
     if np.isnan(values).any():
         values = np.where(np.isnan(values), np.nanmean(values), values)
     return [(name, values)]
@@ -286,6 +291,9 @@ def _possible(y: np.ndarray, name: str, family: str) -> np.ndarray:
     """The numbers of a target, if its family allows them."""
     if not np.isfinite(y).all():
         raise FewerError(f"target '{name}' is not finite in row {int(np.flatnonzero(~np.isfinite(y))[0]) + 1}")
+    if np.abs(y).max() > _LARGE:
+        at = int(np.abs(y).argmax())
+        raise FewerError(f"target '{name}' holds {y[at]:g} in row {at + 1}; rescale it")
     if family == "poisson" and (y < 0).any():
         raise FewerError(f"target '{name}' has negative counts (row {int(np.flatnonzero(y < 0)[0]) + 1})")
     if family == "cox" and (y <= 0).any():

@@ -247,6 +247,9 @@ def _splits(table: Any, asked: Request) -> Any:
         if table.event is None and rows.min() < 2:
             rare = table.classes[int(rows.argmin())]
             raise FewerError(f"class '{rare}' of '{table.target}' has one row only; cross-validation needs two of each")
+        if asked.folds > rows.max():
+            what = "events or censored times" if table.event is not None else "rows of any class"
+            raise FewerError(f"{asked.folds} folds, but no more than {rows.max()} {what}; use fewer folds")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # fewer rows of a class than folds: still spread
             return list(
