@@ -93,6 +93,13 @@ def test_a_packed_layer_reads_its_dense_weight_where_no_kernel_pays():
     assert weights_read(model, 1) == (layer.packed.nbytes if layer.by_kernel(1) else 64 * 64 * 4)
 
 
+def test_cut_inputs_can_be_left_out():
+    found = fewer.bench(tiny_llama(), inputs="", **QUICK)
+    assert {row["contender"] for row in found.timings} == {"torch dense", "own dense", "packed"}
+    with pytest.raises(FewerError, match="did you mean 'wina'"):
+        fewer.bench(tiny_llama(), inputs="wnia")
+
+
 def test_what_cannot_be_timed_is_refused():
     with pytest.raises(FewerError, match="vocabulary"):
         fewer.bench(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)))

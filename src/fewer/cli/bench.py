@@ -25,6 +25,7 @@ __all__ = ["command"]
     show_default=True,
     help="Share of weights and inputs to keep, where MODEL itself does not say.",
 )
+@click.option("--inputs", default="wina", show_default=True, metavar="SCORE", help="Input score of the cut inputs.")
 @click.option("--batch", default="1,8,32", show_default=True, metavar="N,N", help="Sequences decoded together.")
 @click.option("--prompt", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens of the prompt.")
 @click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Timed decoding steps.")
@@ -45,6 +46,7 @@ def command(
     data: str | None,
     calibration: str | None,
     keep: float,
+    inputs: str,
     batch: str,
     prompt: int,
     steps: int,
@@ -85,8 +87,8 @@ def command(
     dtype = None if store is None else getattr(torch, store)
     with progress(as_json=as_json) as show:
         found = bench(
-            model, data, calibration=text, keep=keep, batches=batches, prompt=prompt, steps=steps, prefills=prefills,
-            dtype=dtype, context=context, seed=seed, progress=show,
+            model, data, calibration=text, keep=keep, inputs=inputs, batches=batches, prompt=prompt, steps=steps,
+            prefills=prefills, dtype=dtype, context=context, seed=seed, progress=show,
         )  # fmt: skip
     written = [] if out is None else ["", f"The report: {found.to_html(out)}"]
     result(

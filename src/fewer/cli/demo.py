@@ -63,6 +63,6 @@ def _speed(show: Progress) -> SpeedReport:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        return bench(RANDOM_LLAMA, batches=(1,), prompt=8, steps=24, prefills=0, progress=show)
+        return bench(RANDOM_LLAMA, inputs="", batches=(1,), prompt=8, steps=24, prefills=0, progress=show)
     finally:
         torch.set_num_threads(threads)

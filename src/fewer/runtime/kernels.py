@@ -248,17 +248,16 @@ def cut_inputs(x: Tensor, threshold: Tensor, norms: Tensor | None) -> Tensor:
     >>> cut_inputs(torch.tensor([[0.4, -2.0]]), torch.tensor(0.5), None).tolist()
     [[0.0, -2.0]]
     """
+    fits = norms is None or (norms.dtype, norms.shape) == (torch.float32, x.shape[-1:])
+    if threshold.dtype != torch.float32 or not fits:
+        raise FewerError(
+            f"inputs of shape {tuple(x.shape)} need one float32 threshold and float32 norms of their width"
+        )
     extension = dispatch.native()
     whole = x.is_cpu and x.dtype in _INPUTS and type(x) is Tensor and not torch.is_grad_enabled()
     if extension is None or not whole or torch.compiler.is_compiling():
         worth = x.to(torch.float32).abs()
         return torch.where((worth if norms is None else worth * norms) <= threshold, torch.zeros_like(x), x)
-    if threshold.dtype != torch.float32 or (
-        norms is not None and (norms.dtype, norms.shape) != (torch.float32, x.shape[-1:])
-    ):
-        raise FewerError(
-            f"inputs of shape {tuple(x.shape)} need one float32 threshold and float32 norms of their width"
-        )
     x, wide = x.contiguous(), None if norms is None else norms.contiguous()
     out, cols = torch.empty_like(x), x.shape[-1]
     batch = x.numel() // cols if cols else 0
@@ -321,9 +320,11 @@ def _numba_columns(
     columns, limit = loops.columns_bf16 if narrow else loops.columns_f32, np.float32(threshold)
 
     def run(x: Tensor, y: Tensor, batch: int) -> int:
-        wide, total = x.detach().reshape(-1).to(torch.float32), torch.empty(weight.shape[1])
-        count = columns(weight, wide.numpy(), factors, limit, start, total.numpy())
-        y.copy_(total.reshape(y.shape))
+        wide = x.detach() if x.dtype == torch.float32 else x.detach().to(torch.float32)
+        total = y if y.dtype == torch.float32 else torch.empty(y.shape)
+        count = columns(weight, wide.numpy().reshape(-1), factors, limit, start, total.numpy().reshape(-1))
+        if total is not y:
+            y.copy_(total)
         return int(count)
 
     return run

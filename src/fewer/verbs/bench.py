@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.events import Note, Progress, RunDone, RunStarted, StageStarted, emit
-from fewer.method import FewerError
+from fewer.method import FewerError, find
 from fewer.recipe import DataSettings, Recipe
 from fewer.verbs.result import Quality, SpeedReport
 
@@ -36,6 +36,7 @@ def bench(
     *,
     calibration: Any = None,
     keep: float = 0.5,
+    inputs: str = "wina",
     batches: Sequence[int] = (1, 8, 32),
     prompt: int = 32,
     steps: int = 20,
@@ -48,13 +49,15 @@ def bench(
     """Time prefill and decoding: torch dense, own dense, packed, activation-sparse, interleaved, weights cold.
 
     A model without zeros is pruned to `keep` by magnitude for the packed make, so that its speed can be seen; one
-    without cuts of inputs gets them by `wina`, calibrated on `calibration`, or on random tokens where there is none.
+    without cuts of inputs gets them by the score `inputs`, calibrated on `calibration`, or on random tokens where there
+    is none.
 
     Args:
         model: module, opened checkpoint, pruning result, directory, "demo", or "llama-110m" (random weights).
         data: held-out data, as in `evaluate`; brings quality, random controls, and weight sparsity of equal speed.
         calibration: text or windows that the cuts are calibrated on.
         keep: share of weights or inputs to keep where the model itself does not say.
+        inputs: input score of the activation-sparse make; an empty text leaves that make out.
         batches: sequences decoded together.
         prompt: tokens of the prompt.
         steps: timed decoding steps of each make at each batch.
@@ -76,9 +79,13 @@ def bench(
 
     if not 0 < keep <= 1:
         raise FewerError(f"keep must be in (0, 1], not {keep}")
+    if inputs:
+        find("input-score", inputs)
+    elif data is not None:
+        raise FewerError("quality is compared with that of cut inputs: name a score of inputs, or give no data")
     start = time.monotonic()
     emit(progress, RunStarted("bench", str(model) if isinstance(model, str | Path) else type(model).__name__, 0, 0))
-    field = _Field(model, calibration, keep, dtype, seed, progress)
+    field = _Field(model, calibration, keep, inputs, dtype, seed, progress)
     if data is not None:
         field.add_equal_speed()
     emit(progress, StageStarted(f"timing {len(field.makes)} makes", 0))
@@ -106,11 +113,11 @@ class _Field:
     """The makes of one model that run against each other, and what was done to have them."""
 
     def __init__(
-        self, model: Any, calibration: Any, keep: float, dtype: Any, seed: int, progress: Progress | None
+        self, model: Any, calibration: Any, keep: float, inputs: str, dtype: Any, seed: int, progress: Progress | None
     ) -> None:
         from fewer.runtime.bench import OWN, TORCH, is_sparse, own_dense
 
-        self.keep, self.dtype, self.seed, self.progress = keep, dtype, seed, progress
+        self.keep, self.inputs, self.dtype, self.seed, self.progress = keep, inputs, dtype, seed, progress
         self.notes: list[str] = _without_kernels()
         #: The packed model as its directory holds it, where MODEL is one.
         self.stored: nn.Module | None = None
@@ -122,6 +129,8 @@ class _Field:
         if not self.sparse:
             self.notes.append(f"{PACKED}: the model has no zeros; pruned here to {keep:.0%} by magnitude")
         self.makes[PACKED] = self.stored if self.stored is not None else self._pack(self.pruned)
+        if not inputs and self.cuts is None:
+            return
         self.skipping = self._skip()
         self.makes[SKIPPING] = self.skipping.model
         if self.sparse:
@@ -159,7 +168,7 @@ class _Field:
         vocabulary = getattr(self.dense.config, "vocab_size", None)
         if vocabulary is None:
             raise FewerError("bench needs a causal language model; this one has no vocabulary size")
-        if self.cuts is None:
+        if self.cuts is None and self.inputs:
             self.notes.append(f"{SKIPPING}: cuts calibrated on random tokens; give --calibration for a real text")
         drawn = torch.randint(0, vocabulary, (4, 64), generator=torch.Generator().manual_seed(self.seed))
         return batches(drawn, source="random tokens")
@@ -183,8 +192,8 @@ class _Field:
             known = reopen(self.cuts)
             self.notes.append(f"{SKIPPING}: cuts beside the weights, score {known.plan.recipe.score}")
             return known  # type: ignore[return-value]
-        recipe = Recipe(unit="input", score="wina", keep=self.keep, data=DataSettings(seed=self.seed))
-        self.notes.append(f"{SKIPPING}: wina, {self.keep:.0%} of the inputs kept")
+        recipe = Recipe(unit="input", score=self.inputs, keep=self.keep, data=DataSettings(seed=self.seed))
+        self.notes.append(f"{SKIPPING}: {self.inputs}, {self.keep:.0%} of the inputs kept")
         return run_inputs(self.dense, self.calibration, recipe)
 
     def add_equal_speed(self) -> None:
