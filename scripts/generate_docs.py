@@ -113,7 +113,20 @@ def cli_page() -> str:
             command = program.get_command(parent, name)
             assert command is not None
             parts += [f"## fewer {name}", "", block(help_of(command, name, parent))]
+            if isinstance(command, click.Group):
+                parts += inner(command, name, parent)
     return "\n".join(parts)
+
+
+def inner(group: click.Group, name: str, parent: click.Context) -> list[str]:
+    """The commands of a group that is itself a command."""
+    parts = []
+    with click.Context(group, info_name=name, parent=parent) as here:
+        for inside in group.list_commands(here):
+            command = group.get_command(here, inside)
+            assert command is not None
+            parts += [f"### fewer {name} {inside}", "", block(help_of(command, inside, here))]
+    return parts
 
 
 def help_of(command: click.Command, name: str, parent: click.Context | None) -> str:

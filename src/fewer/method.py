@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -103,13 +104,34 @@ class Method:
         return inspect.signature(self.target).parameters.values()
 
     def check_knobs(self, given: Mapping[str, Any]) -> None:
-        """Raise `FewerError` for a knob that this method does not have."""
-        for name in given:
+        """Raise `FewerError` for a knob that this method does not have, or a value of another type than its default."""
+        for name, value in given.items():
             if name not in self.knobs:
                 known = ", ".join(self.knobs) or "none"
                 raise FewerError(
                     f"{self.kind} '{self.name}' has no option '{name}'{nearest(name, self.knobs)}; it has: {known}"
                 )
+            wanted = _wanted(self.knobs[name], value)
+            if wanted:
+                text = json.dumps(value, default=str, ensure_ascii=False)
+                shown = text if len(text) <= 60 else text[:57] + "..."
+                raise FewerError(f"{self.kind} '{self.name}': option '{name}' is {shown}, which is not {wanted}")
+
+
+def _wanted(default: Any, value: Any) -> str:
+    """What a value should have been to stand for this default, or an empty string where it may."""
+    if type(default) is tuple:
+        numbers = isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value)
+        return "" if numbers else "a list of numbers"
+    kinds: dict[type, tuple[tuple[type, ...], str]] = {
+        bool: ((bool,), "true or false"),
+        int: ((int,), "a whole number"),
+        float: ((int, float), "a number"),
+        str: ((str,), "text"),
+    }
+    legal, words = kinds.get(type(default), ((object,), ""))
+    good = isinstance(value, legal) and (type(default) is bool or not words or not isinstance(value, bool))
+    return "" if good else words
 
 
 _entries: dict[tuple[str, str], Method] = {}
@@ -167,11 +189,14 @@ def catalogue(kind: str | None = None) -> tuple[Method, ...]:
 
 
 def find(kind: str, name: str) -> Method:
-    """The method of that kind and name.
+    """The method of that kind and name; a score may also be an expression of scores, such as `sum(wanda, magnitude)`.
 
     Raises:
         FewerError: unknown name; the message suggests the nearest ones.
     """
+    if kind == "score" and ("(" in name or _combines(name)):
+        made: Method = importlib.import_module("fewer.score.expression").composed(name)
+        return made
     room = HOMES.get(kind, kind)
     if (kind, name) not in _entries and room in ROOMS:
         _import(room)
@@ -183,6 +208,12 @@ def find(kind: str, name: str) -> Method:
         names = [n for k, n in _entries if k == kind]
         raise FewerError(f"unknown {kind} '{name}'{nearest(name, names)}; `fewer methods --kind {kind}` lists them")
     return _entries[kind, name]
+
+
+def _combines(name: str) -> bool:
+    """Whether a name is that of a combinator, which is a score only with others in its brackets."""
+    _import("score")
+    return ("combine", name) in _entries
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -23,6 +23,8 @@ __all__ = ["Excluded", "Plan", "PlanRow", "allocate", "evidence_of", "make_plan"
 _KNOWN_BEFORE = frozenset({"shapes", "blocks", "keep"})
 #: What a layer's own arrays supply; everything else that a signature names has to be measured.
 _NOT_MEASURED = frozenset({"weight", "mask"})
+#: Rank of factors, and tokens of a sample of inputs, as `evidence` measures them.
+_RANK, _TOKENS = 8, 512
 #: Damage is measured through the Gram matrix where the Gram matrices of one block stay below this many bytes.
 _CHEAP_GRAM = 96 << 20
 
@@ -317,7 +319,7 @@ def _row(entry: _Entry, grid: tuple[int, int], kept: int | None, evidence: Seque
 def _evidence_bytes(name: str, shape: tuple[int, int]) -> int:
     """Float32 bytes of one piece of evidence, from the shape that the vocabulary declares."""
     dimensions = EVIDENCE[name].split(")", 1)[0].lstrip("(").replace(" ", "").split(",")
-    sizes = {"out": shape[0], "in": shape[1]}
+    sizes = {"out": shape[0], "in": shape[1], "rank": _RANK, "tokens": _TOKENS}
     count = 1
     for dimension in dimensions:
         count *= sizes.get(dimension, 1)

@@ -34,14 +34,14 @@ EVIDENCE: dict[str, str] = {
     "inputs all ones, no data",
     "reference_grad": "(out, in) as grad, on the reference data set instead of the calibration data",
     "reference_grad_sq": "(out, in) as grad_sq, on the reference data set",
-    "lora_a": "(rank, in) the down factor A of an adapter W + scaling B A",
-    "lora_b": "(out, rank) its up factor B",
+    "lora_a": "(rank, in) the down factor A of an adapter W + B A, as it starts: drawn",
+    "lora_b": "(out, rank) its up factor B, as it starts: zero",
     "lora_a_grad": "(rank, in) mean gradient of the loss with respect to A",
     "lora_b_grad": "(out, rank) mean gradient of the loss with respect to B",
-    "pst_a": "(out, rank) learned left factor of the importance of PST",
-    "pst_b": "(rank, in) its learned right factor",
-    "pst_rows": "(out,) its learned importance of rows",
-    "pst_columns": "(in,) its learned importance of columns",
+    "pst_a": "(out, rank) left factor of the importance of PST, as it starts: drawn",
+    "pst_b": "(rank, in) its right factor after one step of gradient descent from zero",
+    "pst_rows": "(out,) its importance of rows after that step",
+    "pst_columns": "(in,) its importance of columns after that step",
 }
 
 #: What can be kept or dropped.

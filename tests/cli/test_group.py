@@ -45,9 +45,12 @@ def test_version(fewer):
 
 @pytest.mark.parametrize("name", list(group.COMMANDS))
 def test_every_command_has_help_that_says_what_it_does(fewer, name):
-    ended = fewer(name, "--help")
-    assert ended.code == 0 and ended.out.startswith(f"Usage: fewer {name} ")
-    assert "--json" in ended.out
+    command = group.program.get_command(None, name)
+    for inside in getattr(command, "commands", {"": None}):
+        words = [name, inside] if inside else [name]
+        ended = fewer(*words, "--help")
+        assert ended.code == 0 and ended.out.startswith(f"Usage: fewer {' '.join(words)} ")
+        assert "--json" in ended.out
 
 
 def test_an_unknown_command_suggests_the_nearest(refused):

@@ -14,8 +14,7 @@ SHAPE = (3, 4)
 
 def rows_for(name: str, count: int, seed: int) -> torch.Tensor:
     draw = torch.Generator().manual_seed(seed)
-    held = KINDS[name].zeros(SHAPE, torch.float64).total.shape
-    width = {"output-gradient": (3,), "input": (4,), "block": (8,)}.get(KINDS[name].source, held)
+    width = {"output-gradient": (3,), "input": (4,), "block": (8,)}.get(KINDS[name].source, SHAPE)
     return torch.randn(count, *width, generator=draw) * 3 + 100
 
 
@@ -41,7 +40,8 @@ def test_any_split_merged_in_any_order_equals_one_pass(name, cuts, seed):
     torch.testing.assert_close(joined.finalise(), whole.finalise(), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(KINDS))
+# Factors that are drawn are there before anything is seen.
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"lora_a", "pst_a"}))
 def test_nothing_seen_is_zero(name):
     empty = KINDS[name].zeros(SHAPE, torch.float32)
     empty.update(rows_for(name, 0, 0))

@@ -206,3 +206,46 @@ def test_other_safetensors_files_are_not_mask_files(tmp_path):
         maskfile.read(tmp_path / "x.safetensors")
     with pytest.raises(FewerError, match="does not exist"):
         maskfile.read(tmp_path / "none")
+
+
+def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(dense, tmp_path):
+    path = maskfile.make(masks(dense), dense, complement_of=pruned(masks(dense))).save(tmp_path / "m")
+    good, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        data = bytearray(good)
+        for place in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(data[: rng.integers(0, len(data))] if rng.random() < 0.1 else data))
+        try:
+            maskfile.read(path).to_dict()
+        except FewerError as error:
+            refused += "\n" not in str(error)
+    assert refused > 200
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, 1e99, "x", [], {}, True, [[[1]]], 10**30, "\x1b[2J"])
+def test_wrong_values_in_the_description_are_refused(dense, tmp_path, value):
+    for key in ("version", "dense", "provenance", "layers"):
+        path = maskfile.make(masks(dense), dense).save(tmp_path / "m")
+        if type(value) is type(json.loads(json.dumps(maskfile.read(path).to_dict()))[key]):
+            continue
+        rewrite(path, lambda about, key=key: about.update({key: value}))
+        with pytest.raises(FewerError):
+            maskfile.read(path)
+
+
+@pytest.mark.parametrize("field", ["shape", "kept", "pattern"])
+@pytest.mark.parametrize("value", [None, -1, 1e99, "x", [], {}, [1, 2, 3], [10**30, 10**30], [0, -5]])
+def test_wrong_values_in_the_description_of_a_layer_are_refused(dense, tmp_path, field, value):
+    path = maskfile.make(masks(dense), dense).save(tmp_path / "m")
+    rewrite(path, lambda about: about["layers"]["0"].update({field: value}))
+    with pytest.raises(FewerError):
+        maskfile.read(path)
+
+
+def test_a_layer_name_that_would_move_the_cursor_is_refused(dense, tmp_path):
+    path = maskfile.make(masks(dense), dense).save(tmp_path / "m")
+    rewrite(path, lambda about: about["layers"].update({"\x1b[2J": about["layers"]["0"]}))
+    with pytest.raises(FewerError, match=r"of layer '\\x1b\[2J'"):
+        maskfile.read(path)

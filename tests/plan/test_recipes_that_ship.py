@@ -11,8 +11,8 @@ from fewer.plan import make_plan
 from fewer.recipe import load_recipe, parse_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
-#: Papers about a combination of parts, or about a part that is chosen at run time.
-COMBINED = {"best", "erk-random"}
+#: Combinations of parts, of a paper or our own, and a part that is chosen at run time.
+COMBINED = {"best", "erk-random", "agreement", "specialise"}
 LAYER = adapt.open(torch.nn.Sequential(torch.nn.Linear(8, 8)))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import candidates_of, find_blocks
 from fewer.adapt.opened import Opened, Outline, kind_of, tensors_of
-from fewer.adapt.output import copy_beside, whole, write_extras
+from fewer.adapt.output import Extra, copy_beside, whole, write_extras
 from fewer.adapt.shards import Shards, all_finite, check_links, read_json
 from fewer.method import FewerError
 
@@ -186,7 +186,7 @@ def save(
     model: Opened | nn.Module,
     out: str | Path,
     *,
-    extras: Mapping[str, str] | None = None,
+    extras: Mapping[str, Extra] | None = None,
     mark: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model directory whole or not at all: weights, configuration, tokenizer, extras and our mark.
@@ -197,7 +197,7 @@ def save(
     Args:
         model: what `open` returned (its tokenizer files are copied), or a module.
         out: the directory; it must not exist, be empty, or be one that fewer wrote.
-        extras: more text files to put in, by plain file name.
+        extras: more files to put in, by plain file name: text, or a function that writes the file at a path.
         mark: what to say in `fewer.json` (recipe, versions).
 
     Raises:

@@ -9,15 +9,27 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from fewer.method import FewerError
 
-__all__ = ["MARK", "check_target", "copy_beside", "copy_except", "publish", "whole", "write_at", "write_extras"]
+__all__ = [
+    "MARK",
+    "Extra",
+    "check_target",
+    "copy_beside",
+    "copy_except",
+    "publish",
+    "whole",
+    "write_at",
+    "write_extras",
+]
 
+#: What stands in an extra file: its text, or a function that is given its path and writes it.
+Extra: TypeAlias = str | Callable[[Path], object]
 #: The file that marks a directory as written by fewer.
 MARK = "fewer.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack", ".py", ".gguf")
@@ -129,12 +141,15 @@ def copy_beside(source: Path | None, target: Path) -> None:
                 shutil.copyfile(file, target / file.name)
 
 
-def write_extras(target: Path, extras: Mapping[str, str], mark: Mapping[str, Any]) -> None:
-    """Write extra text files and the mark that says who wrote the directory."""
+def write_extras(target: Path, extras: Mapping[str, Extra], mark: Mapping[str, Any]) -> None:
+    """Write extra files (text, or a function that writes the file) and the mark that says who wrote the directory."""
     for name, content in extras.items():
         if Path(name).name != name or name in ("", ".", ".."):
             raise FewerError(f"extra file '{name}' must be a plain file name")
-        (target / name).write_text(content, "utf-8")
+        if isinstance(content, str):
+            (target / name).write_text(content, "utf-8")
+        else:
+            content(target / name)
     (target / MARK).write_text(json.dumps(dict(mark), indent=2, sort_keys=True) + "\n", "utf-8")
 
 

@@ -33,6 +33,8 @@ _DTYPES = {
     "F64": torch.float64, "I64": torch.int64, "U64": torch.uint64,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
+#: What a header calls a type.
+CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
 from fewer.adapt.naming import parts_of
 from fewer.adapt.opened import Outline, kind_of, tensors_of
-from fewer.adapt.output import check_space, check_target, copy_beside, is_full, publish, write_extras
+from fewer.adapt.output import Extra, check_space, check_target, copy_beside, is_full, publish, write_extras
 from fewer.adapt.resume import Run
 from fewer.adapt.run import evaluating
 from fewer.adapt.shards import INDEX, Shards, bytes_of
@@ -133,7 +133,7 @@ class Stream:
         finally:
             journal.close()
 
-    def finish(self, *, extras: Mapping[str, str] | None = None, mark: Mapping[str, Any] | None = None) -> Path:
+    def finish(self, *, extras: Mapping[str, Extra] | None = None, mark: Mapping[str, Any] | None = None) -> Path:
         """Complete the directory (configuration, tokenizer, extras, mark) and give it its name.
 
         Raises:
@@ -190,7 +190,9 @@ class Stream:
 def _is_ours(partial: Path) -> bool:
     """Whether a directory holds nothing but what a run leaves there."""
     known = ("journal.jsonl", "lock", "model")
-    return partial.is_dir() and all(x.name in known or x.name.startswith("states-") for x in partial.iterdir())
+    return partial.is_dir() and all(
+        x.name in known or x.name.startswith(("states-", "masks-")) for x in partial.iterdir()
+    )
 
 
 def _widest(shards: Shards) -> torch.dtype:

@@ -14,7 +14,7 @@ import click
 from fewer import __version__
 from fewer.method import FewerError, nearest
 
-__all__ = ["COMMANDS", "OK", "INTERRUPTED", "WRONG", "call", "main", "program", "resume_with"]
+__all__ = ["COMMANDS", "OK", "INTERRUPTED", "WRONG", "Suggesting", "call", "main", "program", "resume_with"]
 
 #: Exit codes.
 OK, WRONG, INTERRUPTED = 0, 2, 130
@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "compare": "fewer.cli.compare",
     "sweep": "fewer.cli.sweep",
     "materialise": "fewer.cli.sweep:materialise",
+    "mask": "fewer.cli.mask",
     "run": "fewer.cli.run",
     "pack": "fewer.cli.pack",
     "bench": "fewer.cli.bench",
@@ -42,7 +43,24 @@ _EXTRAS = {
 }  # fmt: skip
 
 
-class _Program(click.Group):
+class Suggesting(click.Group):
+    """A group that lists its commands in their own order and answers an unknown one with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were added."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with the nearest names where there is none."""
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            raise FewerError(f"unknown command '{args[0]}'{nearest(args[0], known)}; known: {', '.join(known)}")
+        return super().resolve_command(ctx, args)
+
+
+class _Program(Suggesting):
     """A group that imports the file of a command when somebody asks for it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -57,15 +75,6 @@ class _Program(click.Group):
         command = getattr(importlib.import_module(module), name or "command")
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with the nearest names where there is none."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            known = ", ".join(COMMANDS)
-            raise FewerError(f"unknown command '{args[0]}'{nearest(args[0], COMMANDS)}; known: {known}")
-        return super().resolve_command(ctx, args)
 
 
 @click.command(cls=_Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

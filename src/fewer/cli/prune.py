@@ -10,7 +10,11 @@ from fewer.cli.group import resume_with
 from fewer.cli.options import as_json, data_of, model, recipe_from, recipe_options
 from fewer.cli.show import progress, result
 
-__all__ = ["command", "text"]
+__all__ = ["COMPLEMENT", "command", "text"]
+
+COMPLEMENT = (
+    "Keep the dense values that are lost in the mask file, so that `fewer mask undo` needs no dense checkpoint."
+)
 
 
 @click.command("prune")
@@ -22,9 +26,12 @@ __all__ = ["command", "text"]
     required=True,
     help="Directory to write; an earlier result of ours is replaced.",
 )
+@click.option("--complement", is_flag=True, help=COMPLEMENT)
 @as_json
-def command(model: str, out: str, as_json: bool, **given: Any) -> None:
+def command(model: str, out: str, complement: bool, as_json: bool, **given: Any) -> None:
     """Prune MODEL and write a checkpoint that transformers loads.
+
+    The mask lies beside it as fewer.mask, one bit a weight: see `fewer mask`.
 
     A checkpoint is read block by block, so it may be larger than memory. A run that was killed goes on at the
     unfinished block when the same command is given again. Under `torchrun --nproc-per-node N -m fewer prune ...` the
@@ -42,7 +49,8 @@ def command(model: str, out: str, as_json: bool, **given: Any) -> None:
     from fewer.verbs.prune import run
 
     with joined() as first, progress(as_json=as_json) as show:
-        pruned = run(model, data_of(recipe, model), recipe, out=out, progress=show if first else None)
+        told = show if first else None
+        pruned = run(model, data_of(recipe, model), recipe, out=out, complement=complement, progress=told)
     document = {"out": out, "seconds": pruned.seconds, **pruned.to_dict()}
     if first:
         result(document, lambda: text(document), as_json=as_json)

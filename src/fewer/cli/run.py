@@ -6,7 +6,7 @@ import click
 
 from fewer.cli.group import resume_with
 from fewer.cli.options import as_json, data_of
-from fewer.cli.prune import text
+from fewer.cli.prune import COMPLEMENT, text
 from fewer.cli.show import progress, result
 from fewer.method import FewerError
 from fewer.recipe import load_recipe
@@ -20,9 +20,16 @@ __all__ = ["command"]
 @click.option("--data", metavar="TEXT", help="Instead of the recipe's own.")
 @click.option("--reference", metavar="TEXT", help="Instead of the recipe's own.")
 @click.option("--out", metavar="DIR", help="Instead of the recipe's own.")
+@click.option("--complement", is_flag=True, help=COMPLEMENT)
 @as_json
 def command(
-    recipe: str, model: str | None, data: str | None, reference: str | None, out: str | None, as_json: bool
+    recipe: str,
+    model: str | None,
+    data: str | None,
+    reference: str | None,
+    out: str | None,
+    complement: bool,
+    as_json: bool,
 ) -> None:
     """Run a recipe: a pruning run as data.
 
@@ -37,6 +44,14 @@ def command(
     from fewer.verbs.prune import run
 
     with progress(as_json=as_json) as show:
-        pruned = run(source, data or data_of(loaded, source), loaded, reference=reference, out=target, progress=show)
+        pruned = run(
+            source,
+            data or data_of(loaded, source),
+            loaded,
+            reference=reference,
+            out=target,
+            complement=complement,
+            progress=show,
+        )
     document = {"out": target, "seconds": pruned.seconds, **pruned.to_dict()}
     result(document, lambda: text(document), as_json=as_json)

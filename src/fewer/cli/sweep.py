@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fewer.cli.group import resume_with
 from fewer.cli.options import as_json, data_of, model, numbers, recipe_from, recipe_options
 from fewer.cli.show import progress, result
 from fewer.method import FewerError
@@ -20,15 +21,26 @@ __all__ = ["command", "materialise"]
 @click.option("--eval", "held_out", metavar="TEXT", help="Held-out text file; demo for the model demo.")
 @click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window.  [default: 256]")
 @click.option(
+    "--evidence", metavar="DIR", help="Use the evidence of an earlier sweep; of another model or --data it is refused."
+)
+@click.option(
     "--out", metavar="DIR", help="Directory for evidence, table and page; an earlier result of ours is replaced."
 )
 @as_json
 def command(
-    model: str, held_out: str | None, context: int | None, out: str | None, as_json: bool, **given: Any
+    model: str,
+    held_out: str | None,
+    context: int | None,
+    evidence: str | None,
+    out: str | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Measure evidence of MODEL once and solve every level from it: shares, patterns, allocations.
 
-    Here --keep, --pattern and --budget take several values with commas, each a level of its own.
+    Here --keep, --pattern and --budget take several values with commas, each a level of its own. `fewer materialise`
+    writes one of them as a checkpoint later, without the data. A run that was killed, or one into the same --out,
+    uses the evidence that is there already.
 
     Example: fewer sweep demo --keep 0.7,0.5,0.3 --pattern 2:4 --update sweep --out swept
     """
@@ -38,18 +50,23 @@ def command(
     text = held_out or ("demo" if model == "demo" else None)
     if text is None:
         raise FewerError("sweep measures every level on held-out text: give --eval FILE")
+    if out:
+        resume_with("the same command uses the evidence that was measured already")
     from fewer.verbs.sweep import sweep
 
+    # The demo text is not checked against evidence that somebody brings, unless it is named.
+    source = (recipe.data.text or None) if evidence else data_of(recipe, model)
     with progress(as_json=as_json) as show:
         found = sweep(
             model,
-            data_of(recipe, model),
+            source,
             text,
             recipe=recipe,
             keeps=keeps,
             patterns=patterns,
             budgets=budgets,
             context=context,
+            store=evidence,
             out=out,
             progress=show,
         ).comparison

@@ -19,12 +19,14 @@ from fewer.evidence.accumulate import (
     ReferenceGradSq,
     SynflowGrad,
 )
-from fewer.evidence.gather import collect, sequential
+from fewer.evidence.factored import LoraA, LoraAGrad, LoraB, LoraBGrad, PstA, PstB, PstColumns, PstRows
+from fewer.evidence.gather import collect, data_hash, sequential
 from fewer.evidence.samples import InputSample, InputVarWithin
 from fewer.evidence.store import Store, all_reduce
 
 __all__ = [
     "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "HessianGrad", "InputGram", "InputMean",
-    "InputNorm", "InputSample", "InputVar", "InputVarWithin", "OutputGradNorm", "ReferenceGrad", "ReferenceGradSq",
-    "Store", "SynflowGrad", "all_reduce", "collect", "sequential",
+    "InputNorm", "InputSample", "InputVar", "InputVarWithin", "LoraA", "LoraAGrad", "LoraB", "LoraBGrad",
+    "OutputGradNorm", "PstA", "PstB", "PstColumns", "PstRows", "ReferenceGrad", "ReferenceGradSq", "Store",
+    "SynflowGrad", "all_reduce", "collect", "data_hash", "sequential",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from fewer.evidence.backward import hessian_products, positive_flow, watched
 from fewer.evidence.store import Store
 from fewer.method import FewerError, nearest
 
-__all__ = ["Progress", "collect", "sequential"]
+__all__ = ["Progress", "collect", "data_hash", "sequential"]
 
 R = TypeVar("R")
 #: Called as `progress(done, total, what)` after each batch or block.
@@ -35,7 +35,7 @@ Visit = Callable[[tuple[Layer, ...], Store], R]
 
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 _OF_PASS = ("input", "block")
-_OF_LOSS = ("weight-gradient", "output-gradient", "reference-gradient", "hessian", "positive-flow")
+_OF_LOSS = ("weight-gradient", "movement", "output-gradient", "reference-gradient", "hessian", "positive-flow")
 
 
 def collect(
@@ -79,7 +79,7 @@ def collect(
     second = None if reference is None else adapt.data.batches(reference)
     chosen = tuple(source.layers if layers is None else layers)
     sums = _Sums(chosen, names, precision)
-    store = Store(sums.held, source.hash(), (_data_hash(batches, second, sums),))
+    store = Store(sums.held, source.hash(), (data_hash(batches, second, sums.names),))
     with evaluating(source.module):
         if sums.of(*_OF_PASS):
             with torch.no_grad(), sums.watching(source, chosen):
@@ -306,7 +306,7 @@ def _gradients(
     if lost and reference is None:
         raise FewerError(f"{', '.join(lost)} are measured on a second data set: give it as reference")
     with watched(source.module, layers), torch.enable_grad():
-        if sums.of("weight-gradient", "output-gradient"):
+        if sums.of("weight-gradient", "movement", "output-gradient"):
             _losses(source, data, sums, layers, "weight-gradient", told)
         if lost and reference is not None:
             _losses(source, reference, sums, layers, "reference-gradient", told)
@@ -344,14 +344,20 @@ def _losses(
 
 
 def _take(sums: _Sums, layers: Sequence[Layer], kind: str, index: int, found: Mapping[int, Tensor | None]) -> None:
-    """Feed what was found for each parameter (by id; None is zero) to the layers that it holds."""
-    if not sums.of(kind):
+    """Feed what was found for each parameter (by id; None is zero) to the layers that it holds.
+
+    A gradient times its weight, entry by entry, is where the weight would move to in importance.
+    """
+    moved = kind == "weight-gradient" and bool(sums.of("movement"))
+    if not sums.of(kind) and not moved:
         return
     for layer in layers:
         value = found[id(layer.tensor())]
         part = layer.matrix(torch.zeros_like(layer.tensor()) if value is None else value)
         _check(part, layer, index)
         sums.add(layer, part[None], kind)
+        if moved:
+            sums.add(layer, (part * layer.matrix(layer.tensor().detach()))[None], "movement")
 
 
 def _check(value: Tensor, layer: Layer, index: int) -> None:
@@ -359,9 +365,9 @@ def _check(value: Tensor, layer: Layer, index: int) -> None:
         raise FewerError(f"NaN or infinity in the gradient of layer '{layer.name}' in sample {index}")
 
 
-def _data_hash(data: Batches, reference: Batches | None, sums: _Sums) -> str:
-    """Identifies the data; with the reference where that is measured."""
-    if reference is None or not sums.of("reference-gradient"):
+def data_hash(data: Batches, reference: Batches | None, names: Sequence[str]) -> str:
+    """Identifies the data of some kinds of evidence; with the reference where one of them is measured on that."""
+    if reference is None or not any(KINDS[name].source == "reference-gradient" for name in names if name in KINDS):
         return data.hash
     return hashlib.sha256(f"{data.hash} {reference.hash}".encode()).hexdigest()
 

@@ -8,8 +8,11 @@ it (`NAME:kept`). Then a pruned model can be brought back without the dense chec
 
 from __future__ import annotations
 
-from fewer.maskfile.file import LayerMask, MaskFile, make
-from fewer.maskfile.operations import Difference, apply, diff, intersect, undo, union
+from fewer.maskfile.file import NAME, LayerMask, MaskFile, make
+from fewer.maskfile.operations import Difference, apply, chance, diff, intersect, undo, union
 from fewer.maskfile.reading import read
 
-__all__ = ["Difference", "LayerMask", "MaskFile", "apply", "diff", "intersect", "make", "read", "undo", "union"]
+__all__ = [
+    "NAME", "Difference", "LayerMask", "MaskFile", "apply", "chance", "diff", "intersect", "make", "read", "undo",
+    "union",
+]  # fmt: skip

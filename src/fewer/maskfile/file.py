@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.maskfile.container import held, write
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     from fewer.adapt import Opened
 
-__all__ = ["FORMAT", "VERSION", "LayerMask", "MaskFile", "check_pattern", "make"]
+__all__ = ["FORMAT", "NAME", "VERSION", "LayerMask", "MaskFile", "changed", "check_pattern", "describe", "make"]
 
 FORMAT = "fewer-mask"
 VERSION = 1
+#: What the mask file beside a pruned checkpoint is called; loaders that read every `*.safetensors` leave it alone.
+NAME = "fewer.mask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,20 @@ class MaskFile:
     def to_dict(self) -> dict[str, Any]:
         """What `fewer mask show` prints: everything but the bits."""
         rows = {
-            name: {"shape": list(x.shape), "kept": x.kept, "density": x.kept / max(1, x.total), "pattern": x.pattern}
+            name: {
+                "shape": list(x.shape),
+                "total": x.total,
+                "kept": x.kept,
+                "density": x.kept / max(1, x.total),
+                "pattern": x.pattern,
+            }
             for name, x in self.layers.items()
         }
         return {
             "version": VERSION,
             "dense": self.dense,
             "density": self.density,
-            "undo": "from the file itself" if self.complement else "needs the dense checkpoint",
+            "undo": "from the mask file itself" if self.complement else "needs the dense checkpoint",
             "provenance": dict(self.provenance),
             "layers": rows,
         }
@@ -90,29 +98,39 @@ class MaskFile:
         """Write the file whole or not at all.
 
         Raises:
-            FewerError: the directory does not exist or the disk is full.
+            FewerError: a file that is no mask file is there already, the directory does not exist, or the disk is full.
         """
         import torch
-        from safetensors.torch import save
 
         place = Path(path)
-        rows = {name: {"shape": list(x.shape), "kept": x.kept, "pattern": x.pattern} for name, x in self.layers.items()}
-        about = {"version": VERSION, "dense": self.dense, "provenance": dict(self.provenance), "layers": rows}
-        tensors = {name: torch.from_numpy(x.bits.copy()) for name, x in self.layers.items()}
-        for name, parts in self.complement.items():
-            tensors |= {f"{name}:{part}": value.contiguous() for part, value in parts.items()}
-        data = save(tensors, {FORMAT: json.dumps(about, sort_keys=True)})
-        partial = place.with_name(f"{place.name}.partial-{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, place)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise FewerError(f"cannot write '{place}': {error.strerror}") from None
+        _check_place(place)
+        parts = {name: held(torch.from_numpy(x.bits)) for name, x in self.layers.items()}
+        for name, stored in self.complement.items():
+            parts |= {f"{name}:{part}": held(value) for part, value in stored.items()}
+        rows = {name: (x.shape, x.kept, x.pattern) for name, x in self.layers.items()}
+        write(place, describe(self.dense, self.provenance, rows), parts)
         return place
+
+
+def _check_place(place: Path) -> None:
+    """Only a mask file is replaced."""
+    if not place.exists():
+        return
+    if place.is_file():
+        with place.open("rb") as file:
+            head = file.read(4096)
+        if f'"{FORMAT}"'.encode() in head:
+            return
+    raise FewerError(f"'{place}' exists and is not a mask file: name another file or remove it")
+
+
+def describe(
+    dense: str, provenance: Mapping[str, Any], rows: Mapping[str, tuple[tuple[int, int], int, str]]
+) -> dict[str, str]:
+    """The metadata of a mask file; `rows` holds shape, weights kept and pattern by layer."""
+    layers = {name: {"shape": list(shape), "kept": kept, "pattern": kind} for name, (shape, kept, kind) in rows.items()}
+    about = {"version": VERSION, "dense": dense, "provenance": dict(provenance), "layers": layers}
+    return {FORMAT: json.dumps(about)}
 
 
 def make(
@@ -153,11 +171,11 @@ def make(
     if complement_of is None:
         return content
     after = {layer.name: layer for layer in complement_of.candidates}
-    stored = {name: _complement(layers[name], known[name].read(), after[name].read()) for name in layers}
+    stored = {name: changed(layers[name], known[name].read(), after[name].read()) for name in layers}
     return replace(content, complement=stored)
 
 
-def _complement(layer: LayerMask, dense: Tensor, after: Tensor) -> dict[str, Tensor]:
+def changed(layer: LayerMask, dense: Tensor, after: Tensor) -> dict[str, Tensor]:
     """Dense values off the mask, and on it too where the update changed them."""
     import torch
 

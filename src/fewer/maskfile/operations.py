@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fewer.adapt import Opened
 
-__all__ = ["Difference", "apply", "diff", "intersect", "undo", "union"]
+__all__ = ["Difference", "apply", "chance", "diff", "intersect", "undo", "union"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,12 @@ class Difference:
         either = self.both + self.first + self.second
         return self.both / either if either else 1.0
 
+    @property
+    def by_chance(self) -> float:
+        """Weights that two independent random masks of these sizes would both keep, on average."""
+        total = self.both + self.first + self.second + self.neither
+        return (self.both + self.first) * (self.both + self.second) / total if total else 0.0
+
 
 def diff(first: MaskFile, second: MaskFile) -> dict[str, Difference]:
     """What two masks of one model have in common, layer by layer; a layer that one lacks counts as kept whole.
@@ -48,6 +54,18 @@ def diff(first: MaskFile, second: MaskFile) -> dict[str, Difference]:
         pairs = ((one & two), (one & ~two), (~one & two), (~one & ~two))
         found[name] = Difference(*(int(np.count_nonzero(pair)) for pair in pairs))
     return found
+
+
+def chance(rows: Iterable[Difference]) -> float:
+    """The overlap that random masks of the same density in every layer would have, over all these layers.
+
+    >>> round(chance([Difference(25, 25, 25, 25)]), 4)
+    0.3333
+    """
+    held = tuple(rows)
+    both = sum(row.by_chance for row in held)
+    either = sum(2 * row.both + row.first + row.second for row in held) - both
+    return both / either if either else 1.0
 
 
 def intersect(first: MaskFile, second: MaskFile) -> MaskFile:
@@ -99,7 +117,10 @@ def undo(mask: MaskFile, opened: Opened, dense: Opened | None = None) -> None:
     import torch
 
     if dense is None and not mask.complement:
-        raise FewerError("this mask file does not hold the dense values: give the dense checkpoint to undo it")
+        raise FewerError(
+            "this mask file does not hold the dense values: give the dense checkpoint (--dense); one that "
+            "`fewer prune --complement` wrote needs none"
+        )
     if dense is not None:
         _check_model(mask, dense, "the mask belongs to")
     _check_layers(mask, opened)

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewer.maskfile.file import FORMAT, VERSION, LayerMask, MaskFile, check_pattern
+from fewer.maskfile.file import FORMAT, NAME, VERSION, LayerMask, MaskFile, check_pattern
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -20,12 +20,19 @@ __all__ = ["read"]
 def read(path: str | Path) -> MaskFile:
     """Read a mask file, strictly.
 
+    Args:
+        path: the file, or the directory that `prune` wrote it to.
+
     Raises:
         FewerError: not a mask file, of a later version, corrupt, or a mask that breaks its own pattern or count.
     """
     from fewer.adapt.shards import Shards, read_header
 
     place = Path(path)
+    if place.is_dir():
+        place = place / NAME
+        if not place.is_file():
+            raise FewerError(f"'{path}' holds no {NAME}: give a mask file, or a directory that `fewer prune` wrote")
     if not place.is_file():
         raise FewerError(f"mask file '{place}' does not exist")
     stored = read_header(place)
@@ -57,8 +64,8 @@ def _about(place: Path) -> dict[str, Any]:
         good = isinstance(dense, str) and isinstance(rows, dict) and isinstance(about["provenance"], dict)
     except (KeyError, TypeError, ValueError, RecursionError):
         raise FewerError(f"mask file '{place}' has a corrupt description") from None
-    if version != VERSION:
-        raise FewerError(f"mask file '{place}' is of version {version}; this fewer reads version {VERSION}")
+    if type(version) is not int or version != VERSION:
+        raise FewerError(f"mask file '{place}' is of version {ascii(version)[:20]}; this fewer reads version {VERSION}")
     if not good:
         raise FewerError(f"mask file '{place}' has a corrupt description")
     return dict(about)
@@ -71,8 +78,8 @@ def _layer(place: Path, name: str, row: Any, source: Any) -> LayerMask:
         good = len(shape) == 2 and all(type(n) is int and n >= 0 for n in (*shape, kept)) and isinstance(pattern, str)
     except (KeyError, TypeError):
         good = False
-    if not good or name not in source.tensors:
-        raise FewerError(f"mask file '{place}' has a corrupt description of layer '{name}'")
+    if not good or name not in source.tensors or not name.isprintable():
+        raise FewerError(f"mask file '{place}' has a corrupt description of layer {name!a}")
     stored = source.tensors[name]
     if stored.shape != (-(-math.prod(shape) // 8),) or str(stored.dtype) != "torch.uint8":
         raise FewerError(f"mask file '{place}': the bits of layer '{name}' do not fit its shape {shape}")

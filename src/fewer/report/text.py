@@ -9,7 +9,7 @@ from fewer.report.order import settings
 from fewer.report.story import answer
 from fewer.verbs.result import Candidate, Comparison
 
-__all__ = ["to_text"]
+__all__ = ["aligned", "to_text"]
 
 
 def to_text(comparison: Comparison) -> str:
@@ -30,10 +30,11 @@ def to_text(comparison: Comparison) -> str:
     for setting in settings(comparison):
         rows.append("-" + setting.title)
         rows.extend(row(candidate) for candidate in setting.candidates)
-    return "\n".join([*_aligned(rows), "", *_footer(comparison)])
+    return "\n".join([*aligned(rows), "", *_footer(comparison)])
 
 
-def _aligned(rows: list[tuple[str, ...] | str]) -> list[str]:
+def aligned(rows: list[tuple[str, ...] | str]) -> list[str]:
+    """Lines with the first column on the left and the others on the right; a row that is a text is a rule."""
     cells = [row for row in rows if isinstance(row, tuple)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     total = sum(widths) + 2 * (len(widths) - 1)

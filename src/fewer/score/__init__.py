@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewer.score.activation import ria, wanda
 from fewer.score.adapter import lora_prune, pst
-from fewer.score.combine import contrast, product, total
+from fewer.score.combine import contrast, product, sample, total
 from fewer.score.curvature import obs
 from fewer.score.flow import grasp, synflow
 from fewer.score.gradient import fisher, gblm, gblm_l1, taylor, taylor_second
@@ -25,5 +25,6 @@ from fewer.score.weights import magnitude, random
 __all__ = [
     "contrast", "cut", "d_pruner", "fisher", "gaprune", "gate_magnitude", "gblm", "gblm_l1", "grasp", "greedy_keeps",
     "input_magnitude", "keep_within", "lift", "lora_prune", "magnitude", "obs", "product", "pst", "random",
-    "random_inputs", "ria", "spectrum", "synflow", "taylor", "taylor_second", "top_inputs", "total", "wanda", "wina",
+    "random_inputs", "ria", "sample", "spectrum", "synflow", "taylor", "taylor_second", "top_inputs", "total", "wanda",
+    "wina",
 ]  # fmt: skip

@@ -16,7 +16,9 @@ __all__ = ["lora_prune", "pst"]
     papers=[Paper("LoRAPrune: Pruning Meets Low-Rank Parameter-Efficient Fine-Tuning", 2023, "2305.18403")],
     formula="|(gB A + B gA - gB gA) (W + scaling B A)|^power",
     unit="weight",
-    note="power 2 is the paper's, 1 the authors' code's; they add up groups, normalise them and average over steps",
+    status="variant",
+    note="power 2 is the paper's, 1 the authors' code's; they add up groups, normalise them and average over the steps "
+    "of a fine-tuning, here the gradient is that of the first step (B zero), averaged over the data",
 )
 def lora_prune(
     weight: Array,
@@ -50,7 +52,10 @@ def lora_prune(
     >>> lora_prune(2 * one, one, one, 3 * one, one)
     array([[9.]])
 
-    Reference: Zhang et al. 2023; compared with the authors' code, which leaves the square out.
+    Reference: Zhang et al. 2023; compared with `compute_sensitivity` of the authors' code, which leaves the square
+    out. A run of `prune` measures the factors where LoRA starts them, A drawn and B zero: gA is zero there, and the
+    estimate is G A'A, the weight's gradient seen through 8 random directions. With factors from a fine-tuning the
+    function is the paper's.
     """
     gradient = lora_b_grad @ lora_a + lora_b @ lora_a_grad - lora_b_grad @ lora_a_grad
     size = array_namespace(weight, lora_a).abs(gradient * (weight + scaling * (lora_b @ lora_a)))
@@ -63,6 +68,8 @@ def lora_prune(
     papers=[Paper("Parameter-Efficient Sparsity for Large Language Models Fine-Tuning", 2022, "2205.11005")],
     formula="|W| + alpha1 A B + alpha2 (r 1' + 1 c')",
     unit="weight",
+    status="variant",
+    note="the paper trains the factors with the model; in a run of prune they have taken one step from their start",
 )
 def pst(
     weight: Array,
@@ -96,7 +103,10 @@ def pst(
     >>> pst(np.array([[-2.0, 0.0]]), np.ones((1, 1)), np.ones((1, 2)), np.zeros(1), np.array([0.0, 5.0]))
     array([[3., 6.]])
 
-    Reference: Li et al. 2022; the form of the authors' code.
+    Reference: Li et al. 2022; the form, the start and the straight-through gradient were compared with
+    `SparseLinear` of the authors' code. A run of `prune` measures the factors after one step of size 1 from their
+    start (A normal, the others zero) on the mean loss, in the dense model: alpha1 and alpha2 are then the length of
+    that step, and with them large the score is movement, -A A'(G * W) and its row and column sums, alone.
     """
     size = array_namespace(weight, pst_a).abs(weight)
     return size + alpha1 * (pst_a @ pst_b) + alpha2 * (pst_rows[:, None] + pst_columns[None, :])

@@ -116,7 +116,7 @@ def gaprune(
     xp = array_namespace(weight, grad)
     # fisher carries a factor of one half that the paper leaves out.
     domain, general = (2.0 * fisher(weight, f, power=1.0) for f in (grad_sq, reference_grad_sq))
-    objective = contrast(domain, general, weight=beta, scale="none")
+    objective = contrast(domain, general, lam=beta, scale="none")
     aligned = product(_unit(grad), _unit(reference_grad))
     aligned = _neighbourhood(aligned) if neighbourhood == 3 else aligned
     factor = xp.clip(1.0 + strength * aligned, 1.0 - strength, 1.0 + strength)

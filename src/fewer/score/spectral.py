@@ -5,7 +5,8 @@ from __future__ import annotations
 from array_api_compat import array_namespace
 
 from fewer.method import FewerError, Paper, method
-from fewer.score.weights import magnitude, random
+from fewer.score.combine import sample
+from fewer.score.weights import magnitude
 from fewer.types import Array
 
 __all__ = ["lift", "spectrum"]
@@ -89,7 +90,4 @@ def spectrum(weight: Array, /, *, power: float = 2.0, seed: int = 0) -> Array:
     the equivalence of one draw and the two steps is priority sampling (Duffield et al. 2007), whose unbiased estimate
     was checked on 3,000 draws. The paper publishes no code.
     """
-    xp = array_namespace(weight)
-    chance = xp.astype(random(weight, seed=seed), weight.dtype)
-    # Draws are multiples of 2^-24; half a step keeps 0 out.
-    return xp.abs(weight) ** power / (chance + 2.0**-25)
+    return sample(magnitude(weight, power=power), seed=seed)

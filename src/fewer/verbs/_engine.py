@@ -28,6 +28,7 @@ __all__ = ["WHOLE_MODEL", "Engine", "missing_data"]
 WHOLE_MODEL = frozenset(
     {"grad", "grad_abs", "grad_sq", "output_grad_norm", "hessian_grad", "synflow_grad"}
     | {"reference_grad", "reference_grad_sq"}
+    | {"lora_a", "lora_b", "lora_a_grad", "lora_b_grad", "pst_a", "pst_b", "pst_rows", "pst_columns"}
 )
 
 

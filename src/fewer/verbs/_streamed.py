@@ -6,24 +6,27 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.events import Note, Progress, RunDone, RunStarted, StageStarted, emit
+from fewer.maskfile import NAME
 from fewer.method import FewerError
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe
+from fewer.verbs._blockmasks import BlockMasks
 from fewer.verbs._engine import WHOLE_MODEL, Engine, missing_data, ticker
 from fewer.verbs._solve import Histograms
-from fewer.verbs.pruned import Pruned, companions
+from fewer.verbs.masks import Masks, StoredMasks
+from fewer.verbs.pruned import Pruned, companions, provenance
 from fewer.verbs.result import LayerResult
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fewer.adapt import Layer, Opened, Outline
+    from fewer.adapt import Layer, Outline
     from fewer.adapt.data import Batches
     from fewer.adapt.stream import Stream
 
@@ -31,7 +34,13 @@ __all__ = ["run"]
 
 
 def run(
-    source: str | Path, data: Any, recipe: Recipe, out: str | Path, progress: Progress | None, reference: Any = None
+    source: str | Path,
+    data: Any,
+    recipe: Recipe,
+    out: str | Path,
+    progress: Progress | None,
+    reference: Any = None,
+    complement: bool = False,
 ) -> Pruned:
     """Prune the checkpoint at `source` into the directory `out`."""
     from fewer import adapt
@@ -43,7 +52,10 @@ def run(
     reason = _needs_memory(plan, outline)
     if reason:
         _check_memory(plan, reason)
-        result = run_in_memory(adapt.open(source), data, recipe, reference=reference, inplace=True, progress=progress)
+        opened = adapt.open(source)
+        result = run_in_memory(
+            opened, data, recipe, reference=reference, complement=complement, inplace=not complement, progress=progress
+        )
         result.save(out)
         return result
     start = time.monotonic()
@@ -52,7 +64,7 @@ def run(
     batches = calibration(text, _Tokens(source), settings.samples, settings.length, settings.seed)
     if batches is None and evidence_of(plan.recipe):
         raise missing_data(plan)
-    return _stream(source, plan, batches, Path(out), start, progress)
+    return _stream(source, plan, batches, Path(out), start, progress, complement)
 
 
 def _needs_memory(plan: Plan, outline: Outline) -> str:
@@ -113,7 +125,13 @@ class _Tokens:
 
 
 def _stream(
-    source: str | Path, plan: Plan, batches: Batches | None, out: Path, start: float, progress: Progress | None
+    source: str | Path,
+    plan: Plan,
+    batches: Batches | None,
+    out: Path,
+    start: float,
+    progress: Progress | None,
+    complement: bool,
 ) -> Pruned:
     import torch
 
@@ -124,9 +142,9 @@ def _stream(
     names = plan.evidence if batches is not None else ()
     # Blocks are gone through in any case; without evidence to measure, two tokens are enough for that.
     through = batches if batches is not None and names else from_tensor(torch.zeros(1, 2, dtype=torch.long))
-    key = hashlib.sha256(f"{plan.hash}:{through.hash}".encode()).hexdigest()
+    key = hashlib.sha256(f"{plan.hash}:{through.hash}{':complement' * complement}".encode()).hexdigest()
     stream = Stream(source, out, key=key)
-    engine = Engine(plan, progress)
+    engine, kept = Engine(plan, progress), BlockMasks(stream.partial, complement)
     recipe = plan.recipe
     title = f"{recipe.score}, keep {recipe.mean_keep():g}, {recipe.pattern}, streamed"
     emit(progress, RunStarted("prune", title, len(plan.rows), len(stream.blocks)))
@@ -134,7 +152,7 @@ def _stream(
     layers = [layer for layer in stream.candidates if layer.name in chosen]
     engine.allot(layers, {}, None)
     emit(progress, StageStarted("pruning", len(stream.blocks)))
-    visit = _journalled(engine, len(stream.blocks))
+    visit = _journalled(engine, len(stream.blocks), kept)
     try:
         records = evidence.sequential(stream, through, names, visit, layers=layers, progress=ticker(progress))
     except FewerError:
@@ -142,8 +160,9 @@ def _stream(
         stream.discard()
         raise
     result = _collect(engine, records, stream, batches, out)
-    account = result.to_dict()
-    stream.finish(extras=companions(plan, account), mark=result.mark())
+    made = provenance(plan, result.calibration, result.calibration_hash)
+    masks = kept.writer(result.model_hash, made, result.layers, plan.recipe.pattern)
+    stream.finish(extras={**companions(plan, result.to_dict()), NAME: masks}, mark=result.mark())
     seconds = time.monotonic() - start
     for text in result.notes:
         emit(progress, Note(text))
@@ -151,14 +170,18 @@ def _stream(
     return dataclasses.replace(result, seconds=seconds)
 
 
-def _journalled(engine: Engine, blocks: int) -> Any:
+def _journalled(engine: Engine, blocks: int, kept: BlockMasks) -> Any:
     """A visitor whose result is plain data: what a resumed run needs to know of a finished block."""
     inner = engine.visitor(blocks)
 
     def visit(layers: Iterable[Layer], store: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Any]:
         held = tuple(layers)
         engine.job.histograms.counts.clear()
+        dense = kept.before(held)
         inner(held, store)
+        if held:
+            kept.store(held[0].block or 0, held, engine.masks, dense)
+        engine.masks = Masks()
         done = [layer.name for layer in held if layer.name in engine.results]
         return {
             "layers": [asdict(engine.results[name]) for name in done],
@@ -185,7 +208,7 @@ def _collect(
             histograms.counts[key] = histograms.counts.get(key, 0) + np.asarray(counts)
     return Pruned(
         source=out,
-        masks=_Nonzero(out, {row.name: row.shape for row in engine.plan.rows}),
+        masks=StoredMasks(out / NAME, {row.name: row.shape for row in engine.plan.rows}),
         plan=engine.plan,
         layers=tuple(engine.results[row.name] for row in engine.plan.rows),
         seconds=0.0,
@@ -196,31 +219,3 @@ def _collect(
         calibration_hash="" if batches is None else batches.hash,
         model_hash=stream.hash(),
     )
-
-
-@dataclass(frozen=True)
-class _Nonzero(Mapping[str, "Tensor"]):
-    """The masks of a streamed output, read off its weights one layer at a time: True where a weight is not zero."""
-
-    path: Path
-    shapes: Mapping[str, tuple[int, int]]
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self.shapes:
-            raise KeyError(name)
-        layer = next(layer for layer in self._opened().candidates if layer.name == name)
-        return layer.read() != 0
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def _opened(self) -> Opened:
-        from fewer import adapt
-
-        if "opened" not in self.__dict__:
-            object.__setattr__(self, "opened", adapt.open(self.path))
-        found: Opened = self.__dict__["opened"]
-        return found

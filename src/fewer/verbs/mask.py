@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from fewer.maskfile import Difference, MaskFile
     from fewer.verbs.pruned import Pruned
 
-__all__ = ["apply_mask", "combine_masks", "diff_masks", "save_mask", "show_mask", "undo_mask"]
+__all__ = ["apply_mask", "combine_masks", "diff_masks", "read_mask", "save_mask", "show_mask", "undo_mask"]
 
 
 def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = False) -> MaskFile:
@@ -28,42 +29,45 @@ def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = F
         What was written.
 
     Raises:
-        FewerError: the result was not made of this dense model.
+        FewerError: the result was not made of this dense model, or its zeros break the pattern that it was pruned to.
     """
-    from fewer import maskfile
+    from fewer.maskfile.file import check_pattern
     from fewer.verbs._inputs import opened_of
+    from fewer.verbs.pruned import lost
     from fewer.verbs.reopen import reopen
 
     result: Pruned = reopen(pruned) if isinstance(pruned, str | Path) else pruned
+    if not result.masks:
+        raise FewerError("this result has no masks: unit 'input' drops no weight")
     base = opened_of(dense)
     if result.model_hash and result.model_hash != base.hash():
         raise FewerError("this is not the dense model that the result was pruned from")
-    recipe = result.plan.recipe
-    about = {
-        "method": f"{recipe.score}, {recipe.update}",
-        "keep": recipe.mean_keep(),
-        "recipe": recipe.to_dict(),
-        "data": result.calibration_hash,
-        "calibration": result.calibration,
-    }
-    after = result.opened if complement else None
-    made = maskfile.make(result.masks, base, provenance=about, pattern=recipe.pattern, complement_of=after)
+    made = result.mask_file()
+    for name, layer in made.layers.items():
+        check_pattern(name, layer, "this result")
+    if complement:
+        made = dataclasses.replace(made, complement=lost(result, base))
     made.save(path)
     return made
 
 
-def show_mask(path: str | Path) -> dict[str, Any]:
-    """What a mask file says of itself: provenance, checksum of the dense model, density of every layer."""
+def read_mask(path: str | Path) -> MaskFile:
+    """A mask file, or the one in a directory that `prune` wrote."""
     from fewer import maskfile
 
-    return maskfile.read(path).to_dict()
+    return maskfile.read(path)
+
+
+def show_mask(path: str | Path) -> dict[str, Any]:
+    """What a mask file says of itself: provenance, checksum of the dense model, density of every layer."""
+    return read_mask(path).to_dict()
 
 
 def diff_masks(first: str | Path, second: str | Path) -> dict[str, Difference]:
     """What two mask files of one model have in common, layer by layer."""
     from fewer import maskfile
 
-    return maskfile.diff(maskfile.read(first), maskfile.read(second))
+    return maskfile.diff(read_mask(first), read_mask(second))
 
 
 def combine_masks(first: str | Path, second: str | Path, how: str, path: str | Path) -> MaskFile:
@@ -83,7 +87,7 @@ def combine_masks(first: str | Path, second: str | Path, how: str, path: str | P
     known = {"intersect": maskfile.intersect, "union": maskfile.union}
     if how not in known:
         raise FewerError(f"masks are combined by intersect or union, not by '{how}'")
-    made = known[how](maskfile.read(first), maskfile.read(second))
+    made = known[how](read_mask(first), read_mask(second))
     made.save(path)
     return made
 
@@ -104,9 +108,11 @@ def apply_mask(dense: Any, path: str | Path, out: str | Path | None = None) -> O
     """
     from fewer import maskfile
 
+    _check_out(out)
+    mask = read_mask(path)
     target = _copy(dense)
-    maskfile.apply(maskfile.read(path), target)
-    return _written(target, out, "masked")
+    maskfile.apply(mask, target)
+    return _written(target, out, "masked", mask)
 
 
 def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, dense: Any = None) -> Opened:
@@ -127,9 +133,19 @@ def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, d
     from fewer import maskfile
     from fewer.verbs._inputs import opened_of
 
+    _check_out(out)
+    mask = read_mask(path)
     target = _copy(pruned)
-    maskfile.undo(maskfile.read(path), target, None if dense is None else opened_of(dense))
+    maskfile.undo(mask, target, None if dense is None else opened_of(dense))
     return _written(target, out, "dense")
+
+
+def _check_out(out: str | Path | None) -> None:
+    """Refuse a directory that may not be replaced before the work begins."""
+    from fewer.adapt.output import check_target
+
+    if out is not None:
+        check_target(Path(out))
 
 
 def _copy(model: Any) -> Opened:
@@ -139,9 +155,12 @@ def _copy(model: Any) -> Opened:
     return opened if isinstance(model, str | Path) else copy_of(opened)
 
 
-def _written(opened: Opened, out: str | Path | None, kind: str) -> Opened:
+def _written(opened: Opened, out: str | Path | None, kind: str, mask: MaskFile | None = None) -> Opened:
+    from fewer import maskfile
+
     if out is not None:
         from fewer.adapt import checkpoint
 
-        checkpoint.save(opened, out, mark={"kind": kind})
+        extras = {} if mask is None else {maskfile.NAME: mask.save}
+        checkpoint.save(opened, out, extras=extras, mark={"kind": kind})
     return opened

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Masks"]
+    from fewer.adapt.shards import Shards
+
+__all__ = ["Masks", "StoredMasks"]
 
 
 class Masks(Mapping[str, "Tensor"]):
@@ -52,12 +57,8 @@ class Masks(Mapping[str, "Tensor"]):
 
     def __getitem__(self, name: str) -> Tensor:
         """The mask of one layer."""
-        import numpy as np
-        import torch
-
         shape, bits = self._packed[name]
-        flat = np.unpackbits(bits, count=math.prod(shape)).astype(bool)
-        return torch.from_numpy(flat.reshape(shape))
+        return _unpacked(shape, bits)
 
     def __iter__(self) -> Iterator[str]:
         """Names in the order of the layers."""
@@ -66,3 +67,37 @@ class Masks(Mapping[str, "Tensor"]):
     def __len__(self) -> int:
         """Number of layers."""
         return len(self._packed)
+
+
+@dataclass(frozen=True)
+class StoredMasks(Mapping[str, "Tensor"]):
+    """Masks that lie in a mask file, read one layer at a time; `shapes` are those of the layers."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, int]]
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The mask of one layer."""
+        return _unpacked(self.shapes[name], self._file.read(name).numpy())
+
+    def __iter__(self) -> Iterator[str]:
+        """Names in the order of the layers."""
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        """Number of layers."""
+        return len(self.shapes)
+
+    @cached_property
+    def _file(self) -> Shards:
+        from fewer.adapt.shards import Shards, read_header
+
+        return Shards(self.path.parent, read_header(self.path))
+
+
+def _unpacked(shape: tuple[int, ...], bits: Any) -> Tensor:
+    import numpy as np
+    import torch
+
+    flat = np.unpackbits(bits, count=math.prod(shape)).astype(bool)
+    return torch.from_numpy(flat.reshape(shape))

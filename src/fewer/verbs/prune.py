@@ -15,7 +15,7 @@ from fewer.recipe import DataSettings, Keep, Recipe
 from fewer.verbs._engine import Engine, missing_data, run_rounds
 from fewer.verbs._processes import place, share
 from fewer.verbs.inputs import random_inputs_like, run_inputs
-from fewer.verbs.pruned import Pruned
+from fewer.verbs.pruned import Pruned, lost
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
@@ -50,6 +50,7 @@ def prune(
     length: int = 256,
     reference: Any = None,
     out: str | Path | None = None,
+    complement: bool = False,
     inplace: bool = False,
     progress: Progress | None = None,
 ) -> Pruned:
@@ -127,7 +128,9 @@ def prune(
         data=DataSettings(samples=samples, length=length, seed=seed),
         reference=_second(reference, samples, length, seed),
     )
-    return run(model, data, recipe, reference=reference, out=out, inplace=inplace, progress=progress)
+    return run(
+        model, data, recipe, reference=reference, out=out, complement=complement, inplace=inplace, progress=progress
+    )
 
 
 def run(
@@ -137,6 +140,7 @@ def run(
     *,
     reference: Any = None,
     out: str | Path | None = None,
+    complement: bool = False,
     inplace: bool = False,
     progress: Progress | None = None,
 ) -> Pruned:
@@ -148,6 +152,7 @@ def run(
         recipe: what to do.
         reference: as in `prune`; by default the recipe's own.
         out: as in `prune`.
+        complement: as in `prune`.
         inplace: as in `prune`.
         progress: as in `prune`.
 
@@ -161,16 +166,21 @@ def run(
 
     if out is not None:
         check_target(Path(out))
+    if complement and (inplace or recipe.unit == "input"):
+        why = "a run in place leaves no dense model to take it from" if inplace else "unit 'input' changes no weight"
+        raise FewerError(f"there is no complement to keep: {why}")
     if recipe.unit == "input":
         skipping = run_inputs(model, data, recipe, inplace=inplace, progress=progress)
         if out is not None:
             skipping.save(out)
         return skipping
     if out is not None and isinstance(model, str | Path) and place()[1] == 1:
-        return _streamed.run(model, data, recipe, out, progress, reference)
+        return _streamed.run(model, data, recipe, out, progress, reference, complement)
     opened = opened_of(model)
-    fresh = inplace or isinstance(model, str | Path)
+    fresh = inplace or (isinstance(model, str | Path) and not complement)
     result = _run_in_memory(opened, data, recipe, reference, fresh=fresh, progress=progress)
+    if complement:
+        result = dataclasses.replace(result, complement=lost(result, opened))
     if out is not None and place()[0] == 0:
         result.save(out)
     return result

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.maskfile import NAME
 from fewer.plan import Plan
 from fewer.verbs.result import Histogram, LayerResult
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from fewer.adapt import Opened
+    from fewer.adapt.output import Extra
+    from fewer.maskfile import MaskFile
 
-__all__ = ["Pruned", "companions"]
+__all__ = ["Pruned", "companions", "lost", "provenance"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Pruned:
     `source` is the opened model, or the directory that a streamed run wrote (opened when somebody asks). `layers`
     holds counts and damage, `layer_notes` what the update reported about single layers, `notes` the same for a
     reader. `calibration` and its hash say what the evidence was measured on; `model_hash` is the dense model's.
+    `complement` holds dense values that the run changed, where they were asked for.
     """
 
     source: Opened | Path
@@ -40,6 +44,7 @@ class Pruned:
     calibration: str = ""
     calibration_hash: str = ""
     model_hash: str = ""
+    complement: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     @cached_property
     def opened(self) -> Opened:
@@ -69,7 +74,7 @@ class Pruned:
         return {"kind": "pruned", "plan": self.plan.hash, "dense": self.model_hash}
 
     def save(self, out: str | Path) -> Path:
-        """Write a checkpoint directory that transformers loads, with recipe, plan, report and citations beside it.
+        """Write a checkpoint directory that transformers loads, with mask, recipe, plan and report beside it.
 
         Args:
             out: a directory that does not exist, is empty, or was written by fewer.
@@ -82,7 +87,21 @@ class Pruned:
         """
         from fewer.adapt import checkpoint
 
-        return checkpoint.save(self.opened, out, extras=companions(self.plan, self.to_dict()), mark=self.mark())
+        extras: dict[str, Extra] = {**companions(self.plan, self.to_dict()), NAME: self.mask_file().save}
+        return checkpoint.save(self.opened, out, extras=extras, mark=self.mark())
+
+    def mask_file(self) -> MaskFile:
+        """The masks as they go into a file, one bit a weight."""
+        from fewer import maskfile
+        from fewer.verbs.masks import Masks
+
+        packed = Masks()
+        for row in self.layers:
+            packed.put(row.name, self.masks[row.name])
+        kind = self.plan.recipe.pattern
+        layers = {row.name: maskfile.LayerMask(row.shape, packed.packed(row.name)[1], kind) for row in self.layers}
+        made = provenance(self.plan, self.calibration, self.calibration_hash)
+        return maskfile.MaskFile(self.model_hash, layers, made, self.complement)
 
 
 def report(
@@ -113,6 +132,30 @@ def report(
         "layers": rows,
         "notes": list(notes),
         "citations": list(plan.citations),
+    }
+
+
+def lost(pruned: Pruned, dense: Opened) -> dict[str, dict[str, Tensor]]:
+    """The dense values that a run changed, by layer: what undoing it takes."""
+    from fewer.maskfile.file import changed
+
+    before, after = ({x.name: x for x in opened.candidates} for opened in (dense, pruned.opened))
+    masks = pruned.mask_file().layers
+    return {name: changed(mask, before[name].read(), after[name].read()) for name, mask in masks.items()}
+
+
+def provenance(plan: Plan, calibration: str, calibration_hash: str) -> dict[str, Any]:
+    """How a run's masks came about."""
+    from fewer import __version__
+
+    recipe = plan.recipe
+    return {
+        "fewer": __version__,
+        "method": f"{recipe.score}, {recipe.update}",
+        "keep": recipe.mean_keep(),
+        "recipe": recipe.to_dict(),
+        "data": calibration_hash,
+        "calibration": calibration,
     }
 
 

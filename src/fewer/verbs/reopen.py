@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fewer.adapt import Layer
+    from fewer.maskfile import LayerMask
     from fewer.verbs.pruned import Pruned
 
 __all__ = ["reopen"]
 
 
 def reopen(path: str | Path) -> Pruned:
-    """Read a directory that fewer wrote; masks and counts are taken from the exact zeros of its weights.
+    """Read a directory that fewer wrote; masks come from its mask file, or from the exact zeros of its weights.
+
+    The zeros win where a weight that the mask file drops is not zero: somebody has trained the checkpoint since.
 
     Args:
         path: the directory.
@@ -44,10 +51,11 @@ def reopen(path: str | Path) -> Pruned:
     opened = load(folder)
     plan = make_plan(opened, recipe)
     known = {row["name"]: row.get("damage") for row in account["layers"]}
+    stored = _stored(folder)
     masks, rows = Masks(), []
     for layer in opened.candidates:
         if layer.name in known:
-            masks.put(layer.name, layer.read() != 0)
+            masks.put(layer.name, _mask(layer, stored))
             kept, total = masks.kept(layer.name), layer.shape[0] * layer.shape[1]
             rows.append(LayerResult(layer.name, layer.block, layer.shape, kept, total, known[layer.name]))
     return Pruned(
@@ -61,6 +69,24 @@ def reopen(path: str | Path) -> Pruned:
         calibration_hash=account["calibration_hash"],
         model_hash=account["model_hash"],
     )
+
+
+def _stored(folder: Path) -> Mapping[str, LayerMask]:
+    """The masks of the file beside the weights, if there is one."""
+    from fewer import maskfile
+
+    return maskfile.read(folder).layers if (folder / maskfile.NAME).is_file() else {}
+
+
+def _mask(layer: Layer, stored: Mapping[str, LayerMask]) -> Tensor:
+    import torch
+
+    value = layer.read() != 0
+    mask = stored.get(layer.name)
+    if mask is None or mask.shape != layer.shape:
+        return value
+    kept = torch.from_numpy(mask.unpack())
+    return value if bool((value & ~kept).any()) else kept
 
 
 def _account(path: Path) -> dict[str, Any]:

@@ -7,16 +7,18 @@ import glob
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
-from fewer.method import FewerError, find
+from fewer.method import FewerError, find, nearest
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe, load_recipe
 from fewer.update import solve_levels
 from fewer.verbs._engine import Engine, missing_data, ticker
 from fewer.verbs._losses import Losses
+from fewer.verbs._shelf import Shelf, stored
 from fewer.verbs._solve import Solved, working
 from fewer.verbs.compare import compare
 from fewer.verbs.prune import result_of
@@ -111,7 +113,7 @@ def sweep(
     patterns: Sequence[str] = (),
     budgets: Sequence[str] = (),
     context: int | None = None,
-    store: Store | None = None,
+    store: Store | str | Path | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
@@ -126,7 +128,8 @@ def sweep(
         patterns: patterns with a share of their own, such as "2:4".
         budgets: allocations to solve every share under; by default the recipe's.
         context: as in `evaluate`.
-        store: evidence of the same model from an earlier run.
+        store: evidence of the same model, and of the same data where that is given: a store, or the directory of an
+            earlier sweep. Evidence in `out`, or left by a run that was killed, is used without being named.
         out: directory for evidence, table and report.
         progress: receives events.
 
@@ -136,7 +139,7 @@ def sweep(
     Raises:
         FewerError: no data, evidence of another model, or a share out of range.
     """
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._inputs import opened_of, windows
 
     if out is not None:
         from fewer.adapt.output import check_target
@@ -144,24 +147,31 @@ def sweep(
         check_target(Path(out))
     opened = opened_of(model)
     start = time.monotonic()
+    windows(data, opened, context, 8)  # Held-out data that cannot be used is told before the work.
     wanted = levels(recipe or Recipe(), keeps, patterns, budgets)
     plans = {name: make_plan(opened, one) for name, one in wanted.items()}
     emit(
         progress, RunStarted("sweep", f"{len(plans)} levels", len(next(iter(plans.values())).rows), len(opened.blocks))
     )
+    shelf = Shelf(None if out is None else Path(out))
+    if isinstance(store, str | Path):
+        store = stored(store, opened, next(iter(plans.values())), calibration)
+    store = store or shelf.find(opened, plans, calibration, progress)
     evidence, source, batches = _evidence(opened, plans, calibration, store, progress)
     measured = time.monotonic() - start
     groups = {name: _group(plan.recipe) for name, plan in plans.items()}
-    recipes = _settled(opened, plans, evidence, batches, progress)
-    results = _solve(opened, recipes, evidence, source, progress=progress)
-    comparison = compare(opened, *results.values(), data=data, context=context, labels=list(results), progress=progress)
-    curve = tuple(c if c.random else dataclasses.replace(c, group=groups[c.label]) for c in comparison.candidates)
-    seconds = {name: result.seconds for name, result in results.items()}
-    made = Sweep(
-        dataclasses.replace(comparison, candidates=curve), recipes, evidence, opened, source, seconds, measured
-    )
-    if out is not None:
-        made.save(out)
+    with shelf.holding(evidence):
+        recipes = _settled(opened, plans, evidence, batches, progress)
+        results = _solve(opened, recipes, evidence, source, progress=progress)
+        labels = list(results)
+        comparison = compare(opened, *results.values(), data=data, context=context, labels=labels, progress=progress)
+        curve = tuple(c if c.random else dataclasses.replace(c, group=groups[c.label]) for c in comparison.candidates)
+        seconds = {name: result.seconds for name, result in results.items()}
+        made = Sweep(
+            dataclasses.replace(comparison, candidates=curve), recipes, evidence, opened, source, seconds, measured
+        )
+        if out is not None:
+            made.save(out)
     emit(progress, RunDone("sweep", time.monotonic() - start, f"{len(results)} levels from one calibration"))
     return made
 
@@ -171,7 +181,7 @@ def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
 
     Args:
         folder: what `sweep(..., out=folder)` wrote.
-        level: its name, as in the table.
+        level: its name, as in the table; "0.5" will do for "keep 0.5".
         dense: the dense model that the sweep was made of.
 
     Raises:
@@ -181,13 +191,23 @@ def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
     from fewer.verbs._inputs import opened_of
 
     mark = _mark(Path(folder))
-    if level not in mark["levels"]:
-        raise FewerError(f"'{folder}' has no level '{level}'; it has: {', '.join(mark['levels'])}")
+    level = _level(level, mark["levels"], folder)
     opened = opened_of(dense)
     store = Store.load(Path(folder) / "evidence", model=opened.hash())
     files = {name: Path(folder) / Path(str(file)).name for name, file in mark["levels"].items()}
     recipes = {name: load_recipe(file).resolve() for name, file in files.items()}
     return _solve(opened, recipes, store, str(mark["calibration"]), wanted=level)[level]
+
+
+def _level(asked: str, known: Iterable[str], folder: str | Path) -> str:
+    """The name of a level from what somebody calls it."""
+    names = tuple(known)
+    found = [name for name in names if name in (asked, f"keep {asked}")]
+    with suppress(ValueError):
+        found = found or [name for name in names if name == f"keep {float(asked.removeprefix('keep ')):g}"]
+    if not found:
+        raise FewerError(f"'{folder}' has no level '{asked}'{nearest(asked, names)}; it has: {', '.join(names)}")
+    return found[0]
 
 
 def _mark(folder: Path) -> dict[str, Any]:
@@ -225,7 +245,12 @@ def _evidence(
     source = calibration if calibration is not None else (settings.text or None)
     batches = read(source, opened, settings.samples, settings.length, settings.seed)
     if store is not None:
-        return store, f"stored evidence (data {_short(store)})", batches
+        if batches is None:
+            return store, f"stored evidence (data {_short(store)})", None
+        digest = evidence.data_hash(batches, reference_of(None, first.recipe, names, opened), names)
+        if (digest,) != store.data:
+            raise FewerError(f"the stored evidence was measured on data {_short(store)}, not on {digest[:12]}")
+        return store, batches.source, batches
     if batches is None:
         raise missing_data(first)
     chosen = {row.name for row in first.rows}

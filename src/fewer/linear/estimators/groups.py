@@ -16,7 +16,7 @@ from fewer.method import Paper, method
 __all__ = ["GroupLasso", "GroupLassoCV", "SparseGroupLasso", "SparseGroupLassoCV"]
 
 Vector = NDArray[np.float64]
-GROUP = Paper("Model Selection and Estimation in Regression with Grouped Variables", 2006)
+GROUP = Paper("Model selection and estimation in regression with grouped variables", 2006)
 SPARSE_GROUP = Paper("A Sparse-Group Lasso", 2013)
 
 
