@@ -112,3 +112,10 @@ def test_held_out_text_that_is_missing_is_told_before_the_work(fewer, made, corp
     ended = fewer("sweep", made, "--data", corpus, "--eval", "/nowhere.txt", *DATA, *LEVELS, "--out", tmp_path / "out")
     assert ended.code == 2 and "/nowhere.txt" in ended.err and "evidence" not in ended.err
     assert not any(tmp_path.iterdir())
+
+
+def test_a_tolerance_that_no_cut_meets_is_refused(refused_whole, made, corpus, tmp_path):
+    words = ("--data", corpus, *DATA, "--score", "magnitude", "--budget", "tolerance", "--set", "budget.rise=-1e9")
+    line = refused_whole("prune", made, *words, "--out", tmp_path / "out")
+    assert line.startswith("no cut raises the loss by -1e+09 or less")
+    assert "no cut raises the loss" in refused_whole("sweep", made, *words, "--eval", corpus, "--out", tmp_path / "out")
