@@ -3,41 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from literal import TOKENS, literally, model
 
 import fewer
 from fewer import adapt
 
 
-def model():
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=96, num_hidden_layers=3, **sizes)).eval()
-
-
-TOKENS = torch.randint(0, 96, (12, 24), generator=torch.Generator().manual_seed(1))
-
-
-@torch.no_grad()
-def block_inputs(network, block):
-    """What every linear layer of a block sees: layer -> (tokens, in); earlier blocks are as they are now."""
-    seen = {}
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, x, n=name: seen.setdefault(n, []).append(x[0].reshape(-1, x[0].shape[-1]))
-        )
-        for name, layer in block.named_modules()
-        if isinstance(layer, nn.Linear)
-    ]
-    for window in TOKENS:
-        network(window[None])
-    for hook in hooks:
-        hook.remove()
-    return {name: torch.cat(rows) for name, rows in seen.items()}
-
-
-def wanda(weight, inputs, share, groups):
+def wanda(weight, inputs, share, groups, _):
     """Section 3 of the paper: drop the lowest |w| ||x|| of every row (or group)."""
     score = weight.abs() * inputs.norm(dim=0)
     mask = torch.ones_like(weight, dtype=torch.bool)
@@ -49,7 +21,7 @@ def wanda(weight, inputs, share, groups):
     return weight * mask
 
 
-def sparsegpt(weight, inputs, share, groups):
+def sparsegpt(weight, inputs, share, groups, _):
     """Algorithm 1 of the paper, in its own order of operations."""
     hessian = inputs.T @ inputs
     hessian += 0.01 * hessian.diagonal().mean() * torch.eye(len(hessian))
@@ -70,16 +42,6 @@ def sparsegpt(weight, inputs, share, groups):
             weight[:, j + 1 :] -= error[:, None] * upper[j, j + 1 :]
             weight[:, j] = torch.where(drop[:, j - first], torch.zeros(()), weight[:, j])
     return weight
-
-
-def literally(rule, share, groups=0):
-    network = model()
-    for block in network.model.layers:
-        seen = block_inputs(network, block)
-        for name, inputs in seen.items():
-            layer = block.get_submodule(name)
-            layer.weight.data = rule(layer.weight.data, inputs, share, groups)
-    return {n: p for n, p in network.named_parameters() if n.endswith("proj.weight")}
 
 
 def agreement(ours, theirs, only=""):
