@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
 from fewer.evidence.accumulate import KINDS, Accumulator
 from fewer.evidence.backward import hessian_products, positive_flow, watched
 from fewer.evidence.store import Store
+from fewer.evidence.windows import WINDOWED
 from fewer.method import FewerError, nearest
 
 __all__ = ["Progress", "collect", "data_hash", "sequential"]
@@ -33,7 +35,7 @@ Progress = Callable[[int, int, str], None]
 #: Called with a block's layers and their evidence; it may write weights.
 Visit = Callable[[tuple[Layer, ...], Store], R]
 
-_PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+_PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "authors": torch.float32}
 _OF_PASS = ("input", "block")
 _OF_LOSS = ("weight-gradient", "movement", "output-gradient", "reference-gradient", "hessian", "positive-flow")
 
@@ -61,7 +63,8 @@ def collect(
         layers: which ones; the default layers of the model.
         reference: the second data set, for the evidence whose name begins with "reference".
         progress: called after each batch.
-        precision: "float32" or "float64", of the large sums (Gram matrices, weight gradients).
+        precision: "float32" or "float64", of the large sums (Gram matrices, weight gradients); "authors": window by
+            window and per window, as the scripts of Wanda, SparseGPT and DSnoT do (see `evidence/windows.py`).
 
     Returns:
         The store; every layer has every name.
@@ -75,7 +78,7 @@ def collect(
     (tensor([1., 1.]), {'0': 4})
     """
     source = adapt.open(opened)
-    batches = adapt.data.batches(data)
+    batches = _batches(data, precision)
     second = None if reference is None else adapt.data.batches(reference)
     chosen = tuple(source.layers if layers is None else layers)
     sums = _Sums(chosen, names, precision)
@@ -124,7 +127,7 @@ def sequential(
     Raises:
         FewerError: as for `collect`; gradients of a stream.
     """
-    batches = adapt.data.batches(data)
+    batches = _batches(data, precision)
     opened = source if isinstance(source, Stream) else adapt.open(source)
     chosen = tuple(opened.layers if layers is None else layers)
     first = _Sums((), names, precision)
@@ -143,6 +146,12 @@ def sequential(
         if isinstance(opened, Stream):
             opened.discard()
         raise
+
+
+def _batches(data: Batches | Tensor | Any, precision: str) -> Batches:
+    """The data in batches; where authors' scripts are followed, one window at a time."""
+    batches = adapt.data.batches(data)
+    return dataclasses.replace(batches, items=tuple(batches.singles())) if precision == "authors" else batches
 
 
 def _visit_all(
@@ -184,10 +193,11 @@ class _Sums:
             if name not in KINDS and name != "weight":
                 raise FewerError(f"unknown evidence '{name}'{nearest(name, KINDS)}; there is: {', '.join(KINDS)}")
         if precision not in _PRECISIONS:
-            raise FewerError(f"precision must be float32 or float64, not '{precision}'")
+            raise FewerError(f"precision must be float32, float64 or authors, not '{precision}'")
+        kinds = KINDS | (WINDOWED if precision == "authors" else {})
         self.names = tuple(dict.fromkeys(name for name in names if name != "weight"))
         dtype = _PRECISIONS[precision]
-        self.held = {x.name: {name: KINDS[name].zeros(x.shape, dtype) for name in self.names} for x in layers}
+        self.held = {x.name: {name: kinds[name].zeros(x.shape, dtype) for name in self.names} for x in layers}
         self._batch = 0
         self._tap: Tap | None = None
         self._mask: Tensor | None = None

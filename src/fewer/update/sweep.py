@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_torch_array
 
 from fewer.method import FewerError, Paper, method
 from fewer.types import Array, Mask
+from fewer.update._columns import by_columns
 from fewer.update._gram import damped, inverse_factor
 from fewer.update.updated import Updated
 
@@ -52,7 +53,8 @@ def sweep(
         weight: (out, in).
         mask: (out, in) bool, True is kept; only used when `rule` is None.
         input_gram: (in, in) second moment of the inputs.
-        rule: how to choose the mask, or None to keep the one given.
+        rule: how to choose the mask, or None to keep the one given; with `compat` "sparsegpt" columns go one by one,
+            in the authors' order of operations, so that rounding falls as it does there.
         damping: share of the mean diagonal added to the Gram matrix.
         block: columns per block.
 
@@ -75,25 +77,35 @@ def sweep(
     if input_gram.shape != (columns, columns):
         raise FewerError(f"Gram matrix of shape {tuple(input_gram.shape)} for a weight with {columns} inputs")
     work = xp.result_type(xp.float32, input_gram.dtype)
-    upper, alive, amount, raised = triangle(input_gram, damping, work)
-    state = _Sweep(xp, weight, mask, xp.astype(upper, work), alive, rule)
-    for start, stop in state.blocks(block):
-        state.run(start, stop)
+    authors = rule is not None and rule.compat == "sparsegpt"
+    upper, alive, amount, raised = triangle(input_gram, damping, work, authors=authors)
     notes: dict[str, float | str] = {}
     if raised:
         notes = {"damping": amount, "singular": "the Gram matrix was not positive definite; damping was raised"}
-    kept = xp.matrix_transpose(state.mask)
-    final = xp.astype(xp.matrix_transpose(state.weight), weight.dtype)
+    if authors and rule is not None:
+        solved, kept = by_columns(xp.astype(weight, work), xp.astype(upper, work), alive, rule, block)
+    else:
+        state = _Sweep(xp, weight, mask, xp.astype(upper, work), alive, rule)
+        for start, stop in state.blocks(block):
+            state.run(start, stop)
+        solved, kept = xp.matrix_transpose(state.weight), xp.matrix_transpose(state.mask)
+    final = xp.astype(solved, weight.dtype)
     return Updated(xp.where(kept, final, xp.zeros_like(final)), kept, notes)
 
 
-def triangle(gram: Array, damping: float, work: Any = None) -> tuple[Array, Mask, float, bool]:
-    """U with (G + damping)^-1 = U^T U, which inputs ever fire, the damping added, whether it had to be raised."""
+def triangle(
+    gram: Array, damping: float, work: Any = None, *, authors: bool = False
+) -> tuple[Array, Mask, float, bool]:
+    """U with (G + damping)^-1 = U^T U, which inputs ever fire, the damping added, whether it had to be raised.
+
+    With `authors`, torch factorises in the order of the authors' code, so that rounding falls as it does there.
+    """
     xp = array_namespace(gram)
     share, raised = damping, False
     while True:
         made = damped(gram, share, work or gram.dtype)
-        upper = inverse_factor(made.matrix)
+        literally = authors and is_torch_array(gram)
+        upper = _as_authors(gram, made.alive, share) if literally else inverse_factor(made.matrix)
         if upper is None and not raised:
             upper = inverse_factor(xp.astype(made.matrix, xp.float64))
         if upper is not None:
@@ -101,6 +113,21 @@ def triangle(gram: Array, damping: float, work: Any = None) -> tuple[Array, Mask
         share, raised = max(10.0 * share, 1e-4), True
         if share > 1e8:
             raise FewerError("the Gram matrix cannot be made positive definite by damping; is it a second moment?")
+
+
+def _as_authors(gram: Array, alive: Mask, damping: float) -> Array | None:
+    """The factor by way of the inverse, damping added in the arithmetic of the authors' code."""
+    import torch
+
+    matrix = gram.clone()
+    diagonal = matrix.diagonal()
+    diagonal[~alive] = 1
+    diagonal += damping * torch.mean(torch.diag(matrix))
+    lower, failed = torch.linalg.cholesky_ex(matrix)
+    if bool(failed):
+        return None
+    upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+    return None if bool(failed) else upper
 
 
 class _Sweep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Engine:
     plan: Plan
     progress: Progress | None = None
     reference: Batches | None = None
+    windowed: bool = False
     job: Job = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     masks: Masks = field(default_factory=Masks)
@@ -57,8 +59,15 @@ class Engine:
     clock: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Look the methods up once."""
-        self.job = Job.of(self.plan.recipe)
+        """Look the methods up once; `windowed` is asked for by runs that measure for this recipe alone."""
+        job = Job.of(self.plan.recipe)
+        self.windowed = self.windowed and bool(self.recipe.compat) and job.bears_windows
+        self.job = dataclasses.replace(job, windowed=self.windowed)
+
+    @property
+    def precision(self) -> str:
+        """How evidence is summed: as published scripts do where their masks are to be reproduced."""
+        return "authors" if self.windowed else "float32"
 
     @property
     def recipe(self) -> Recipe:
@@ -195,7 +204,9 @@ def _run_round(
     dense: Mapping[str, Mapping[str, Tensor]] = {}
     if names and batches is not None and (at_once or engine.needs_evidence):
         emit(engine.progress, StageStarted("gathering evidence", len(batches)))
-        own = evidence.collect(opened, batches, names, layers=layers, reference=engine.reference, progress=told)
+        own = evidence.collect(
+            opened, batches, names, layers=layers, reference=engine.reference, progress=told, precision=engine.precision
+        )
         dense = evidence.all_reduce(own)
     losses = None
     if engine.needs_losses and batches is not None:
@@ -212,7 +223,16 @@ def _run_round(
     def shared(mine: Iterable[Layer], store: evidence.Store) -> None:
         visit(mine, evidence.all_reduce(store))
 
-    evidence.sequential(opened, batches, names, shared, layers=layers, reference=engine.reference, progress=told)
+    evidence.sequential(
+        opened,
+        batches,
+        names,
+        shared,
+        layers=layers,
+        reference=engine.reference,
+        progress=told,
+        precision=engine.precision,
+    )
 
 
 def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:

@@ -38,13 +38,17 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A resolved recipe with its methods looked up: solves one layer after another."""
+    """A resolved recipe with its methods looked up: solves one layer after another.
+
+    With `windowed`, evidence is per window, as authors' scripts measure it, and the knob `length` is 1.
+    """
 
     recipe: Recipe
     pattern: Pattern
     score: Method
     update: Method
     histograms: Histograms
+    windowed: bool = False
 
     @classmethod
     def of(cls, recipe: Recipe) -> Job:
@@ -56,13 +60,24 @@ class Job:
         score, update = find("score", recipe.score), find("update", recipe.update)
         return cls(recipe, parse(recipe.pattern), score, update, Histograms())
 
+    @property
+    def bears_windows(self) -> bool:
+        """Whether score and update work on evidence per window: they are free of its scale, or know the length."""
+        scaled = ({"input_mean", "input_var", "input_var_within"} & set(m.needs) for m in (self.score, self.update))
+        return all(not s or "length" in m.knobs for s, m in zip(scaled, (self.score, self.update), strict=True))
+
+    def _knobs(self, method: Method, options: Mapping[str, Any], layer: str) -> dict[str, Any]:
+        """The user's knobs, a seed of its own for every layer, and the length of the windows."""
+        given = _seeded(method, options, self.recipe.seed, layer)
+        return given | ({"length": 1} if self.windowed and "length" in method.knobs else {})
+
     def scores(self, name: str, weight: Tensor, evidence: Mapping[str, Tensor]) -> Tensor:
         """The worth of every weight of one layer, refused if not finite."""
         import torch
 
         supply = {**evidence, "weight": weight}
         arguments = [_given(supply, need, self.score, name) for need in self.score.needs]
-        options = _seeded(self.score, self.recipe.score_options, self.recipe.seed, name)
+        options = self._knobs(self.score, self.recipe.score_options, name)
         scores: Tensor = self.score.target(*arguments, **options)
         if not bool(torch.isfinite(scores).all()):
             raise FewerError(f"score '{self.score.name}' is NaN or infinite in layer '{name}'")
@@ -97,7 +112,7 @@ class Job:
         chosen = self.rule(stored, count)
         mask = chosen.select(scores)
         supply = {**evidence, "weight": weight, "mask": mask}
-        options = _seeded(self.update, self.recipe.update_options, self.recipe.seed, name)
+        options = self._knobs(self.update, self.recipe.update_options, name)
         if self.recipe.choose == "update":
             options["rule"] = chosen
         if "limits" in self.update.knobs:

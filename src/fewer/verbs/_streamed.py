@@ -144,7 +144,7 @@ def _stream(
     through = batches if batches is not None and names else from_tensor(torch.zeros(1, 2, dtype=torch.long))
     key = hashlib.sha256(f"{plan.hash}:{through.hash}{':complement' * complement}".encode()).hexdigest()
     stream = Stream(source, out, key=key)
-    engine, kept = Engine(plan, progress), BlockMasks(stream.partial, complement)
+    engine, kept = Engine(plan, progress, windowed=True), BlockMasks(stream.partial, complement)
     recipe = plan.recipe
     title = f"{recipe.score}, keep {recipe.mean_keep():g}, {recipe.pattern}, streamed"
     emit(progress, RunStarted("prune", title, len(plan.rows), len(stream.blocks)))
@@ -154,7 +154,8 @@ def _stream(
     emit(progress, StageStarted("pruning", len(stream.blocks)))
     visit = _journalled(engine, len(stream.blocks), kept)
     try:
-        records = evidence.sequential(stream, through, names, visit, layers=layers, progress=ticker(progress))
+        told, precision = ticker(progress), engine.precision
+        records = evidence.sequential(stream, through, names, visit, layers=layers, progress=told, precision=precision)
     except FewerError:
         # A fault in what the user gave does not mend itself: unlike a kill, it leaves nothing to go on from.
         stream.discard()

@@ -267,10 +267,12 @@ def _run_in_memory(
     second = reference_of(reference, made.recipe, names, opened)
     dense_hash = opened.hash()
     target = opened if fresh else copy_of(opened)
-    engine = Engine(made, progress, share(second))
+    mine = share(batches)
+    # Sums in the order of one script cannot be formed by several processes.
+    engine = Engine(made, progress, share(second), windowed=mine is batches)
     title = f"{made.recipe.score}, keep {made.recipe.mean_keep():g}, {made.recipe.pattern}"
     emit(progress, RunStarted("prune", title, len(made.rows), len(opened.blocks)))
-    run_rounds(engine, target, share(batches), names)
+    run_rounds(engine, target, mine, names)
     source, digest = ("", "") if batches is None or not batches.source else (batches.source, batches.hash)
     source += f", reference {second.source}" if second is not None else ""
     result = result_of(engine, target, time.monotonic() - start, source, digest, dense_hash)
