@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from literal import TOKENS, block_inputs, literally, lowest_of_rows, model
+from scripted import TOKENS, block_inputs, literally, lowest_of_rows, model
 
 import fewer
 from fewer import adapt

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from literal import TOKENS, literally, model
+from scripted import TOKENS, literally, model
 
 import fewer
 from fewer import adapt
