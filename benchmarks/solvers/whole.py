@@ -47,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     dense = adapt.open(args.model, dtype=torch.float32)
     held_out = adapt.data.text(args.eval, dense, samples=args.eval_samples, length=args.length, seed=0)
-    contenders = {name: OURS[name] for name in args.contenders.split(",")} if args.contenders else OURS
+    contenders = {name: OURS[name] for name in args.contenders.split(";")} if args.contenders else OURS
     runs: dict[str, Callable[..., Any]] = {name: _ours(settings) for name, settings in contenders.items()}
     if args.alps:
         module = load(Path(args.alps))
@@ -80,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--eval", default="demo:evaluation", help="held-out text")
     parser.add_argument("--alps", default="", help="checkout of the authors' repository")
     parser.add_argument("--cases", default="0.5,0.3,2:4", help="shares kept, or patterns")
-    parser.add_argument("--contenders", default="", help=f"some of: {', '.join(OURS)}")
+    parser.add_argument("--contenders", default="", help=f"some of: {'; '.join(OURS)}")
     parser.add_argument("--samples", type=int, default=128, help="calibration windows")
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--eval-samples", type=int, default=64)
