@@ -17,6 +17,8 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,14 @@ def recipes(score: str, update: str, wanted: list[str], seed: int, choose: str) 
 
 
 def measure(
-    scores: list[str], updates: list[str], wanted: list[str], seeds: int, windows: int
+    scores: list[str],
+    updates: list[str],
+    wanted: list[str],
+    seeds: int,
+    windows: int,
+    keep: Callable[[dict[str, dict[str, list[float]]]], object] = len,
 ) -> dict[str, dict[str, list[float]]]:
-    """KL of every (score, update) at every level, one number a seed."""
+    """KL of every (score, update) at every level, one number a seed; `keep` is handed the table after each of them."""
     opened = adapt.open("demo")
     held_out = adapt.data.text("demo:evaluation", opened, samples=windows, length=256, seed=0)
     found: dict[str, dict[str, list[float]]] = {}
@@ -67,6 +74,7 @@ def measure(
             measured = evaluate_all({name: one.model for name, one in made.items()}, held_out, dense=opened)
             for name in asked:
                 found.setdefault(f"{score}|{update}", {}).setdefault(name, []).append(float(measured[name].kl or 0.0))
+            keep(found)
             print(f"seed {seed}  {score:<14} {update:<6} {time.monotonic() - start:6.1f} s", flush=True)
     return found
 
@@ -111,13 +119,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--windows", type=int, default=48)
     options: Any = parser.parse_args()
-    found = measure(options.scores, options.updates, options.levels, options.seeds, options.windows)
+    keep = partial(merged, setting={"seeds": options.seeds, "windows": options.windows})
+    found = measure(options.scores, options.updates, options.levels, options.seeds, options.windows, keep)
     note = (
         f"Mean KL to the dense model in nats per token ± standard deviation over {options.seeds} seeds; "
         f"{options.windows} evaluation windows of 256 tokens, 64 calibration windows, evidence of the dense model. "
         f"{machine()}."
     )
-    page = table(merged(found, {"seeds": options.seeds, "windows": options.windows}), note)
+    page = table(keep(found), note)
     (RESULTS / "race.md").write_text(page)
     print(page)
 
