@@ -69,7 +69,9 @@ def compare(
     entries = list(zip(names, results, strict=True))
     if random:
         emit(progress, StageStarted("random selections"))
-        entries += [("random", item) for item in _controls(opened, results)]
+        controls = _controls(opened, results)
+        several = len({item.plan.recipe.budget for item in controls}) > 1
+        entries += [(f"random, {c.plan.recipe.budget}" if several else "random", c) for c in controls]
     quality, base = _measure(opened, entries, data, context, progress)
     candidates = [
         _candidate(name, item, found, random=item.plan.recipe.score == "random")
@@ -207,7 +209,7 @@ def _candidate(name: str, item: Pruned, quality: Quality, *, random: bool) -> Ca
     recipe = item.plan.recipe
     return Candidate(
         label=name,
-        group="random" if random else name,
+        group=name,
         keep=recipe.mean_keep(),
         pattern=recipe.pattern,
         random=random,
