@@ -182,23 +182,15 @@ static void extrapolate(GramTask *t, const double *before, double ratio, double 
     }
 }
 
-/* The gap to the best dual value seen, which stays a bound when a later dual point is worse. */
-static double gap_to_best(const GramTask *t, double *objective, double *floor)
-{
-    const double gap = fewer_gram_gap(t, objective);
-    *floor = *objective - gap > *floor ? *objective - gap : *floor;
-    return *objective - *floor;
-}
-
 /* `ahead` penalties still to come in this run will use the same factor, and share its price. */
 void fewer_gram_solve(GramTask *t, double tol, int64_t most, double ahead, double *stats)
 {
-    double floor = -INFINITY, objective, gap = gap_to_best(t, &objective, &floor), last = INFINITY, best = gap, lowest = objective;
+    double objective, gap = fewer_gram_gap(t, &objective), last = INFINITY, best = gap, lowest = objective;
     int64_t sweeps = 0, solves = 0, since = 0, stuck = 0;
     while (gap > tol && sweeps < most) {
         const int64_t moved = sweep(t);
         sweeps++, since++;
-        gap = gap_to_best(t, &objective, &floor);
+        gap = fewer_gram_gap(t, &objective);
         if (gap <= tol)
             break;
         /* How many more rounds would descent need at this rate, and would one exact solve cost less? */
@@ -215,7 +207,7 @@ void fewer_gram_solve(GramTask *t, double tol, int64_t most, double ahead, doubl
         if (since >= 2 && rounds * pass > 2 * square + whole) {
             active_solve(t);
             solves++, since = 0, last = INFINITY;
-            gap = gap_to_best(t, &objective, &floor);
+            gap = fewer_gram_gap(t, &objective);
             /* The gap may stand still for long while the active set finds itself; the objective then falls. */
             stuck = gap < 0.5 * best || objective < lowest - 1e-3 * tol ? 0 : stuck + 1;
             best = gap < best ? gap : best, lowest = objective < lowest ? objective : lowest;
@@ -287,7 +279,7 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
                 extrapolate(&t, before, (t.lam - lam_at) / (lam_at - lam_before), objective);
             memcpy(before, kept, k * sizeof(double));
             lam_before = lam_at;
-            fewer_gram_solve(&t, tol, most, any_ridge ? 0 : (double)(count - i), stats + 4 * i);
+            fewer_gram_solve(&t, tol, most, any_ridge ? 0 : (double)(count - i < 16 ? count - i : 16), stats + 4 * i);
             lam_at = t.lam;
             memcpy(B + i * t.k, t.b, k * sizeof(double));
             memcpy(Gs + i * t.k, t.g, k * sizeof(double));

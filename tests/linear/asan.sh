@@ -18,6 +18,6 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 if [ $# -eq 0 ]; then
     set -- "$python" -m pytest -p no:cacheprovider --rootdir="$root" -c "$root/pyproject.toml" -q -x -W ignore \
         "$root/tests/linear/test_linear_paths.py" "$root/tests/linear/test_linear_losses.py" \
-        "$root/tests/linear/test_linear_general.py" -k "not import_is_light and not million"
+        "$root/tests/linear/test_linear_general.py" "$root/tests/linear/test_linear_roads.py" -k "not import_is_light and not million"
 fi
 LD_PRELOAD=$(gcc -print-file-name=libasan.so) "$@"

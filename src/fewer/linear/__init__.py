@@ -10,6 +10,8 @@ The solver layer needs numpy alone (scipy where data are sparse) and loads neith
     glm_solve, glm_path           the same for Logistic, Multinomial, Poisson, Gamma, Cox, Huber, Quantile, Ordinal
     group_path                    groups of columns as a whole, for every one of these losses
     general_path                  any smooth loss with any penalty of fewer.penalty, convex or not
+    homotopy_path                 every knot of a path, for tiny supports
+    trend_path                    fused lasso and trend filtering along the columns
     best_subset                   least squares on at most k columns, with local swaps
     square_root_path, graphical_lasso, quantile_solve, refit
     lambda_max(X, y, ...)         where every penalised coefficient becomes zero
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fewer.linear.general import general_path
     from fewer.linear.glm import glm_path, glm_solve
     from fewer.linear.grouped import group_path
+    from fewer.linear.homotopy import homotopy_path
     from fewer.linear.losses import (
         Gamma,
         Huber,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from fewer.linear.result import Path, Solution
     from fewer.linear.special import Precision, graphical_lasso, quantile_solve, refit, square_root_path
     from fewer.linear.subset import best_subset
+    from fewer.linear.trend import trend_path
 
 #: Module of every public name; estimators and losses add their rows here.
 _HOMES: dict[str, str] = {
@@ -72,6 +76,7 @@ _HOMES: dict[str, str] = {
     "glm_solve": "glm",
     "gram_path": "paths",
     "graphical_lasso": "special",
+    "homotopy_path": "homotopy",
     "group_path": "grouped",
     "lambda_max": "paths",
     "path": "paths",
@@ -79,6 +84,7 @@ _HOMES: dict[str, str] = {
     "refit": "special",
     "solve": "paths",
     "square_root_path": "special",
+    "trend_path": "trend",
 }
 
 __all__ = [
@@ -103,6 +109,7 @@ __all__ = [
     "glm_solve",
     "gram_path",
     "graphical_lasso",
+    "homotopy_path",
     "group_path",
     "lambda_max",
     "path",
@@ -110,6 +117,7 @@ __all__ = [
     "refit",
     "solve",
     "square_root_path",
+    "trend_path",
 ]
 
 

@@ -100,8 +100,9 @@ def _follow_gram(ready: Ready) -> Steps:
     state.b[ready.free] = ready.start
     state.before[ready.free] = ready.start
     paid = np.isfinite(terms.l1) & (terms.l1 > 0)
-    whole = np.flatnonzero(np.isfinite(terms.l1)) if pool.full and p <= 400 else None
-    block, i, inner, missing = 4, 0, 0.3, np.empty(0, np.int64)
+    whole = np.flatnonzero(np.isfinite(terms.l1)) if pool.full and p <= 2000 else None
+    # With every column in hand there is nothing to guess: long runs from the start.
+    block, i, inner, missing = 4 if whole is None else 16, 0, 0.3, np.empty(0, np.int64)
     local: _Local | None = None
     factor = Factor()
     while i < len(lams):
