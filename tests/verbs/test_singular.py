@@ -43,3 +43,8 @@ def test_a_sweep_says_so_of_its_levels():
     made = fewer.sweep(tiny_llama(), tokens(rows=1, length=8), tokens(seed=2), keeps=(0.5, 0.4))
     notes = [candidate.notes for candidate in made.comparison.candidates if not candidate.random]
     assert all(any("singular" in note for note in found) for found in notes)
+
+
+def test_auto_says_what_it_chose():
+    notes = fewer.prune(tiny_llama(), tokens(rows=16), keep=0.5).notes
+    assert any(note.startswith("auto chose alps") for note in notes)

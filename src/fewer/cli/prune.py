@@ -58,10 +58,14 @@ def command(model: str, out: str, complement: bool, as_json: bool, **given: Any)
 
 def text(document: dict[str, Any]) -> str:
     """The result for people."""
+    from fewer.report.numbers import seconds
+
     kept, total = document["kept"], document["total"]
     if document["recipe"].get("unit") == "input":
         said = f"{kept:,} of {total:,} weights are read for a token ({document['sparsity']:.2%} skipped)"
         lines = [f"{said}; weights and cuts in {document['out']}"]
         return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])
     lines = [f"{total - kept:,} of {total:,} weights are zero ({document['sparsity']:.2%}) in {document['out']}"]
+    if document["seconds"]:
+        lines.append(f"it took {seconds(document['seconds'])}")
     return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])

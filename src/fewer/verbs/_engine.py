@@ -164,9 +164,10 @@ class Engine:
         """What the updates had to say, each thing once, with the number of layers it happened in."""
         heard: dict[str, list[str]] = {}
         for name, notes in self.layer_notes.items():
-            for value in notes.values():
+            for key, value in notes.items():
                 if isinstance(value, str):
-                    heard.setdefault(value, []).append(name)
+                    said = f"{self.recipe.update} chose {value}" if key == "solver" else value
+                    heard.setdefault(said, []).append(name)
         return tuple(
             f"{text} (layer {names[0]})" if len(names) == 1 else f"{text} ({len(names)} layers, first {names[0]})"
             for text, names in heard.items()
