@@ -57,25 +57,30 @@ class _Task:
                 step = np.linalg.lstsq(H, pull, rcond=None)[0]
             if not np.all(np.isfinite(step)) or np.linalg.norm(H @ step - pull) > 1e-6 * np.linalg.norm(pull):
                 step = np.linalg.lstsq(H, pull, rcond=1e-11)[0]
-                if np.linalg.norm(H @ step - pull) > 1e-6 * np.linalg.norm(pull):
-                    break
+            left = pull - H @ step
+            # What a singular H leaves has no curvature: the objective falls that way until something meets a bound.
+            endless = bool(np.linalg.norm(left) > 1e-6 * np.linalg.norm(pull))
+            step = left if endless else step
             b = self.b[A]
             with np.errstate(divide="ignore", invalid="ignore"):
-                zero = np.where((l1[A] > 0) & ((b + step) * b < 0), -b / step, np.inf)
-                wall = np.where(b + step < self.low[A], (self.low[A] - b) / step, np.inf)
-                wall = np.where(b + step > self.high[A], (self.high[A] - b) / step, wall)
+                zero = np.where((l1[A] > 0) & (step * b < 0), -b / step, np.inf)
+                wall = np.where(step < 0, (self.low[A] - b) / step, np.inf)
+                wall = np.where(step > 0, (self.high[A] - b) / step, wall)
             cuts = np.minimum(zero, wall)
             at = int(np.argmin(cuts))
-            cut = min(1.0, float(cuts[at]))
-            self.b[A] = b + cut * step
-            if cut < 1.0:
+            cut = float(cuts[at])
+            if endless and not np.isfinite(cut):
+                break
+            whole = not endless and cut >= 1.0
+            self.b[A] = b + (1.0 if whole else cut) * step
+            if not whole:
                 j = A[at]
                 if zero[at] <= wall[at]:
                     self.b[j] = 0.0
                 else:
                     self.b[j] = self.low[j] if step[at] < 0 else self.high[j]
             self.g[:] = self.c - self.G[:, self.b != 0] @ self.b[self.b != 0]
-            if cut >= 1.0:
+            if whole:
                 break
             A = np.delete(A, at)
 

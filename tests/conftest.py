@@ -1,0 +1,21 @@
+"""What a machine lacks is skipped by its marker, with the reason."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("native") and importlib.util.find_spec("fewer._native") is None:
+            item.add_marker(pytest.mark.skip(reason="the compiled extension was not built"))
+        if item.get_closest_marker("gpu") and not _cuda():
+            item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))
+
+
+def _cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
