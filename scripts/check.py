@@ -37,10 +37,10 @@ def imports() -> str:
 
 def shape() -> str:
     """Sizes of files and functions, names of files, and the two numbers that say how the catalogue grows."""
-    from check_shape import faults, numbers
+    from check_shape import faults, numbers, twins
 
     print(f"         {numbers(SOURCE)}")
-    return "\n".join(faults(SOURCE))
+    return "\n".join([*faults(SOURCE), *twins(ROOT / "tests")])
 
 
 CHECKS: dict[str, Callable[[], str]] = {

@@ -31,6 +31,19 @@ def faults(source: Path) -> list[str]:
     return found
 
 
+def twins(tests: Path) -> list[str]:
+    """One line for every two test modules of one name: pytest would import one of them for both."""
+    homes: dict[str, Path] = {}
+    found = []
+    for path in sorted(tests.rglob("*.py")):
+        if path.stem in ("__init__", "conftest") or (path.parent / "__init__.py").exists():
+            continue
+        first = homes.setdefault(path.stem, path)
+        if first != path:
+            found.append(f"{path}: has the name of {first}; every test module needs a name of its own")
+    return found
+
+
 def numbers(source: Path) -> str:
     """Code lines a method (median and worst) in the rooms that hold methods, and the share of drawers."""
     from fewer.method import catalogue

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from certify import INF, dual_value, objective
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from problems import KINDS, draw
+from awkward import KINDS, draw
 from sklearn.linear_model import ElasticNet
 
 from fewer.linear import batch, cross_paths, gram_path, lambda_max, path, solve

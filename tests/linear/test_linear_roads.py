@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from certify import INF, objective
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from problems import KINDS, draw
+from awkward import KINDS, draw
 from sklearn.linear_model import Lasso
 
 from fewer import linear as fl

@@ -108,3 +108,12 @@ def test_documents_that_are_not_current_are_named(tmp_path, monkeypatch, capsys)
 
 def test_a_card_escapes_what_would_break_its_table():
     assert generate_docs.escape("|w g|\nmore") == "\\|w g\\| more"
+
+
+def test_two_test_modules_of_one_name_are_found(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "test_x.py").write_text("")
+    assert [line.split(": ")[0] for line in check_shape.twins(tmp_path)] == [str(tmp_path / "b" / "test_x.py")]
+    (tmp_path / "b" / "__init__.py").write_text("")
+    assert check_shape.twins(tmp_path) == []
