@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from awkward import KINDS, draw
 from certify import INF, dual_value, objective
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from awkward import KINDS, draw
 from sklearn.linear_model import ElasticNet
 
 from fewer.linear import batch, cross_paths, gram_path, lambda_max, path, solve

@@ -8,10 +8,10 @@ from unittest import mock
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from awkward import KINDS, draw
 from certify import INF, objective
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from awkward import KINDS, draw
 from sklearn.linear_model import Lasso
 
 from fewer import linear as fl
