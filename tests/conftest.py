@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 
 import pytest
+
+
+def pytest_configure(config):
+    # A runner started in the background ignores interrupts, and so would every program that the tests interrupt.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
