@@ -6,6 +6,13 @@ import importlib.util
 import signal
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a failure is one of the change that it stands beside; new ones on request:
+# pytest --hypothesis-profile=explore
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")
 
 
 def pytest_configure(config):

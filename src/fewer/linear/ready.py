@@ -71,6 +71,8 @@ class Ready:
     def enough(self) -> float:
         """Gap at which a solution counts as converged: the tolerance, or what centring left of the arithmetic."""
         raw = float(self.job.weights @ self.job.y**2) if self.matrix is not None else self.yy
+        # Free columns of small spread far from zero take large coefficients, and their centring cancels as y's does.
+        raw += float(self.job.weights.sum()) * float(np.abs(self.start) @ np.abs(self.means[self.free])) ** 2
         return max(self.job.tol * self.null, 4e-15 * self.yy, 2e-14 * math.sqrt(raw * self.yy))
 
 
