@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fewer import runtime
     from fewer.method import FewerError, Paper, catalogue, find
     from fewer.recipe import Recipe, load_recipe
-    from fewer.verbs._inputs import load, text
+    from fewer.verbs._given import load, text
     from fewer.verbs.bench import bench
     from fewer.verbs.compare import compare, race
     from fewer.verbs.evaluate import evaluate
@@ -31,7 +31,7 @@ _HOMES = {
     "compare": "fewer.verbs.compare",
     "evaluate": "fewer.verbs.evaluate",
     "find": "fewer.method",
-    "load": "fewer.verbs._inputs",
+    "load": "fewer.verbs._given",
     "load_recipe": "fewer.recipe",
     "materialise": "fewer.verbs.sweep",
     "pack": "fewer.verbs.pack",
@@ -42,7 +42,7 @@ _HOMES = {
     "run": "fewer.verbs.prune",
     "runtime": "fewer",
     "sweep": "fewer.verbs.sweep",
-    "text": "fewer.verbs._inputs",
+    "text": "fewer.verbs._given",
 }
 
 __all__ = [

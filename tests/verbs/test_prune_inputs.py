@@ -16,7 +16,7 @@ from fewer.runtime.cuts import FILE
 from fewer.runtime.skipping import largest
 from fewer.score.inputs import random_inputs, top_inputs, wina
 from fewer.score.weights import random
-from fewer.verbs.inputs import InputPruned
+from fewer.verbs.prune_inputs import InputPruned
 from fewer.verbs.prune import plan_for, random_like
 
 from .models import tiny_llama as llama

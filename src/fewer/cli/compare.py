@@ -43,7 +43,7 @@ def command(
     for path in candidates:
         if path not in recipes and not Path(path).is_dir():
             raise FewerError(f"'{path}' is neither a directory nor a recipe (.toml)")
-    from fewer.verbs._inputs import load
+    from fewer.verbs._given import load
     from fewer.verbs.compare import compare
     from fewer.verbs.prune import run
     from fewer.verbs.reopen import reopen

@@ -24,7 +24,7 @@ def command(model: str, data: str, against: str | None, context: int | None, as_
 
     Example: fewer eval pruned --against demo --data demo
     """
-    from fewer.verbs._inputs import load
+    from fewer.verbs._given import load
     from fewer.verbs.evaluate import evaluate
 
     opened = load(model)

@@ -134,7 +134,7 @@ class Losses:
         import torch
 
         from fewer.adapt.run import evaluating
-        from fewer.verbs._inputs import call
+        from fewer.verbs._given import call
 
         with torch.inference_mode(), evaluating(self._opened.module):
             out = call(self._opened.module, batch).float()

@@ -82,8 +82,8 @@ def wanted(plans: Mapping[str, Plan]) -> tuple[tuple[str, ...], tuple[str, ...]]
 def data_hash(opened: Opened, plan: Plan, names: Sequence[str], calibration: Any) -> str | None:
     """Identifies the data that a recipe's evidence would be measured on; None where there is none."""
     from fewer.evidence import data_hash as of
-    from fewer.verbs._inputs import calibration as read
-    from fewer.verbs._inputs import reference_of
+    from fewer.verbs._given import calibration as read
+    from fewer.verbs._given import reference_of
 
     cut = plan.recipe.data
     source = calibration if calibration is not None else (cut.text or None)

@@ -44,7 +44,7 @@ def run(
 ) -> Pruned:
     """Prune the checkpoint at `source` into the directory `out`."""
     from fewer import adapt
-    from fewer.verbs._inputs import calibration
+    from fewer.verbs._given import calibration
     from fewer.verbs.prune import run as run_in_memory
 
     outline = adapt.outline(source)

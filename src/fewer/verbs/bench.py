@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fewer.adapt import Opened
-    from fewer.verbs.inputs import InputPruned
+    from fewer.verbs.prune_inputs import InputPruned
 
 __all__ = ["RANDOM_LLAMA", "bench"]
 
@@ -142,7 +142,7 @@ class _Field:
         from fewer import adapt
         from fewer.runtime import read_cuts
         from fewer.runtime.bench import random_llama
-        from fewer.verbs._inputs import module_of, opened_of
+        from fewer.verbs._given import module_of, opened_of
 
         if model == RANDOM_LLAMA:
             self.notes.append(f"random weights, {1 - self.keep:.0%} of them zero: speed is all that they can show")
@@ -161,7 +161,7 @@ class _Field:
         import torch
 
         from fewer.adapt.data import batches
-        from fewer.verbs._inputs import calibration as read
+        from fewer.verbs._given import calibration as read
 
         if calibration is not None:
             return read(calibration, self.dense, 32, 128, self.seed)
@@ -185,7 +185,7 @@ class _Field:
         return pack(opened, dtype=self.dtype)
 
     def _skip(self) -> InputPruned:
-        from fewer.verbs.inputs import run_inputs
+        from fewer.verbs.prune_inputs import run_inputs
         from fewer.verbs.reopen import reopen
 
         if self.cuts is not None:
@@ -258,9 +258,9 @@ def _dense(module: nn.Module) -> nn.Module:
 
 def _quality(field: _Field, data: Any, context: int | None, progress: Progress | None) -> dict[str, Quality]:
     """Quality of every make whose outputs differ, and of random selections with the same shares."""
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
     from fewer.verbs.evaluate import evaluate_all
-    from fewer.verbs.inputs import random_inputs_like
+    from fewer.verbs.prune_inputs import random_inputs_like
     from fewer.verbs.prune import run
 
     dense = field.dense

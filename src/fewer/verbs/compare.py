@@ -53,7 +53,7 @@ def compare(
     Raises:
         FewerError: no data, or something that is not a pruning result.
     """
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
     from fewer.verbs.pruned import Pruned
 
     results = list(pruned)
@@ -104,8 +104,8 @@ def race(
     Returns:
         The comparison, contenders in the order given.
     """
-    from fewer.verbs._inputs import calibration as read
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import calibration as read
+    from fewer.verbs._given import opened_of
     from fewer.verbs.prune import run
 
     opened = opened_of(model)

@@ -98,7 +98,7 @@ def evaluate_all(
     import torch
 
     from fewer.adapt.run import evaluating
-    from fewer.verbs._inputs import module_of, windows
+    from fewer.verbs._given import module_of, windows
 
     reference = None if dense is None else module_of(dense)
     runs = {name: module_of(model) for name, model in models.items()}
@@ -186,7 +186,7 @@ def _measure_batch(
 
 def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str, place: int) -> Tensor:
     """The logits (or first output) of a module, refused if any is NaN or infinite."""
-    from fewer.verbs._inputs import call
+    from fewer.verbs._given import call
 
     out = call(module, inputs)
     if not out.isfinite().all():
@@ -199,7 +199,7 @@ def _first_fault(module: torch.nn.Module, inputs: Mapping[str, Tensor]) -> str:
     """Which layer's output is the first that is not finite, found by running the batch once more."""
     from torch import Tensor
 
-    from fewer.verbs._inputs import call
+    from fewer.verbs._given import call
 
     faults: list[str] = []
 

@@ -32,7 +32,7 @@ def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = F
         FewerError: the result was not made of this dense model, or its zeros break the pattern that it was pruned to.
     """
     from fewer.maskfile.file import check_pattern
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
     from fewer.verbs.pruned import lost
     from fewer.verbs.reopen import reopen
 
@@ -131,7 +131,7 @@ def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, d
         FewerError: no complement and no dense model, or another model's mask.
     """
     from fewer import maskfile
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
 
     _check_out(out)
     mask = read_mask(path)
@@ -149,7 +149,7 @@ def _check_out(out: str | Path | None) -> None:
 
 
 def _copy(model: Any) -> Opened:
-    from fewer.verbs._inputs import copy_of, opened_of
+    from fewer.verbs._given import copy_of, opened_of
 
     opened = opened_of(model)
     return opened if isinstance(model, str | Path) else copy_of(opened)

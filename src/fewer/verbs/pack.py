@@ -53,7 +53,7 @@ def pack(
     from fewer import runtime
     from fewer.adapt.output import check_target
     from fewer.runtime.inputs import shared_copy
-    from fewer.verbs._inputs import module_of
+    from fewer.verbs._given import module_of
 
     if out is not None:
         check_target(Path(out))

@@ -14,7 +14,7 @@ from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import DataSettings, Keep, Recipe
 from fewer.verbs._engine import Engine, missing_data, run_rounds
 from fewer.verbs._processes import place, share
-from fewer.verbs.inputs import random_inputs_like, run_inputs
+from fewer.verbs.prune_inputs import random_inputs_like, run_inputs
 from fewer.verbs.pruned import Pruned, lost
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def run(
     recipe.resolve()  # A wrong name is told at once, before torch is loaded.
     from fewer.adapt.output import check_target
     from fewer.verbs import _streamed
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
 
     if out is not None:
         check_target(Path(out))
@@ -233,7 +233,7 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
         damage="none",
         seed=seed,
     )
-    from fewer.verbs._inputs import copy_of
+    from fewer.verbs._given import copy_of
 
     opened = copy_of(_opened(model))
     start = time.monotonic()
@@ -251,7 +251,7 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
 def _run_in_memory(
     opened: Opened, data: Any, recipe: Recipe, reference: Any, *, fresh: bool, progress: Progress | None
 ) -> Pruned:
-    from fewer.verbs._inputs import calibration, copy_of, reference_of, shape_alone
+    from fewer.verbs._given import calibration, copy_of, reference_of, shape_alone
 
     start = time.monotonic()
     made = make_plan(opened, recipe)
@@ -303,7 +303,7 @@ def result_of(
 
 
 def _opened(model: Any) -> Opened:
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
 
     return opened_of(model)
 

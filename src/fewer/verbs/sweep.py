@@ -139,7 +139,7 @@ def sweep(
     Raises:
         FewerError: no data, evidence of another model, or a share out of range.
     """
-    from fewer.verbs._inputs import opened_of, windows
+    from fewer.verbs._given import opened_of, windows
 
     if out is not None:
         from fewer.adapt.output import check_target
@@ -188,7 +188,7 @@ def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
         FewerError: not a sweep, no such level, or another model.
     """
     from fewer.evidence import Store
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
 
     mark = _mark(Path(folder))
     level = _level(level, mark["levels"], folder)
@@ -230,8 +230,8 @@ def _evidence(
 ) -> tuple[Store, str, Batches | None]:
     """The union of what all levels need, measured on the dense model in one pass, or taken from a store."""
     from fewer import evidence
-    from fewer.verbs._inputs import calibration as read
-    from fewer.verbs._inputs import reference_of
+    from fewer.verbs._given import calibration as read
+    from fewer.verbs._given import reference_of
 
     first = next(iter(plans.values()))
     names = tuple(dict.fromkeys(name for plan in plans.values() for name in plan.evidence))
@@ -296,7 +296,7 @@ def _solve(
     progress: Progress | None = None,
 ) -> dict[str, Pruned]:
     """All levels, or one, layer by layer, so that what depends on the layer alone is computed once."""
-    from fewer.verbs._inputs import copy_of
+    from fewer.verbs._given import copy_of
 
     dense_hash = opened.hash()
     engines = {name: Engine(make_plan(opened, recipe)) for name, recipe in recipes.items()}

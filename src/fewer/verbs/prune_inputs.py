@@ -66,7 +66,7 @@ def run_inputs(
     from fewer import adapt
     from fewer.adapt import Opened
     from fewer.runtime.inputs import shared_copy
-    from fewer.verbs._inputs import calibration, opened_of
+    from fewer.verbs._given import calibration, opened_of
 
     start = time.monotonic()
     opened = adapt.open(model) if isinstance(model, str | Path) else opened_of(model)
@@ -97,7 +97,7 @@ def random_inputs_like(model: Any, like: Pruned, *, seed: int = 0) -> InputPrune
     from fewer.adapt import Opened
     from fewer.runtime.inputs import InputSparse, install, shared_copy
     from fewer.runtime.skipping import Cut
-    from fewer.verbs._inputs import opened_of
+    from fewer.verbs._given import opened_of
 
     start = time.monotonic()
     opened = opened_of(model)
