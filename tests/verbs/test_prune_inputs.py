@@ -16,8 +16,8 @@ from fewer.runtime.cuts import FILE
 from fewer.runtime.skipping import largest
 from fewer.score.inputs import random_inputs, top_inputs, wina
 from fewer.score.weights import random
-from fewer.verbs.prune_inputs import InputPruned
 from fewer.verbs.prune import plan_for, random_like
+from fewer.verbs.prune_inputs import InputPruned
 
 from .models import tiny_llama as llama
 from .models import tokens

@@ -137,7 +137,7 @@ def reference_of(reference: Any, recipe: Recipe, needs: Iterable[str], model: An
     found = calibration(source, model, cut.samples, cut.length, cut.seed)
     if found is None:
         raise FewerError(
-            f"score '{recipe.score}' needs {', '.join(wanted)}: give a second text or data set (--reference, reference=)"
+            f"score '{recipe.score}' needs {', '.join(wanted)}: give a second data set (--reference, reference=)"
         )
     return found
 

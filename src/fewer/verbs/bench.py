@@ -260,8 +260,8 @@ def _quality(field: _Field, data: Any, context: int | None, progress: Progress |
     """Quality of every make whose outputs differ, and of random selections with the same shares."""
     from fewer.verbs._given import opened_of
     from fewer.verbs.evaluate import evaluate_all
-    from fewer.verbs.prune_inputs import random_inputs_like
     from fewer.verbs.prune import run
+    from fewer.verbs.prune_inputs import random_inputs_like
 
     dense = field.dense
     models: dict[str, Any] = {SKIPPING: field.skipping, RANDOM_INPUTS: random_inputs_like(dense, field.skipping)}

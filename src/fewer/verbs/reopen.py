@@ -36,8 +36,8 @@ def reopen(path: str | Path) -> Pruned:
     from fewer.plan import make_plan
     from fewer.recipe import load_recipe
     from fewer.verbs._given import load
-    from fewer.verbs.prune_inputs import reopen_inputs
     from fewer.verbs.masks import Masks
+    from fewer.verbs.prune_inputs import reopen_inputs
     from fewer.verbs.pruned import Pruned
     from fewer.verbs.result import LayerResult
 
