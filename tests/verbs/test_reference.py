@@ -47,7 +47,7 @@ def test_without_a_reference_one_line_says_what_is_missing(folder, tmp_path):
     for options in ({}, {"out": tmp_path / "out"}):
         with pytest.raises(FewerError) as caught:
             fewer.prune(folder, tokens(), score="gaprune", **options)
-        wanted = "score 'gaprune' needs reference_grad, reference_grad_sq: give a second data set (--reference, reference=)"
+        wanted = "score 'gaprune' needs reference_grad, reference_grad_sq: give a second data set (reference)"
         assert str(caught.value) == wanted
     assert not (tmp_path / "out").exists()
 

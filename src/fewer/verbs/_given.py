@@ -136,9 +136,7 @@ def reference_of(reference: Any, recipe: Recipe, needs: Iterable[str], model: An
     source = reference if reference is not None else (recipe.reference.text or None)
     found = calibration(source, model, cut.samples, cut.length, cut.seed)
     if found is None:
-        raise FewerError(
-            f"score '{recipe.score}' needs {', '.join(wanted)}: give a second data set (--reference, reference=)"
-        )
+        raise FewerError(f"score '{recipe.score}' needs {', '.join(wanted)}: give a second data set (reference)")
     return found
 
 
