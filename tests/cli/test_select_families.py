@@ -80,6 +80,27 @@ def test_options_say_what_they_did(table, family, options, part, capsys):
     assert part in capsys.readouterr().out
 
 
+def test_relaxed_columns_get_the_coefficients_of_least_squares(table, capsys):
+    assert call(select(table, "gaussian", "--relaxed", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    losses = {one["phi"]: one["loss"] for one in found["tried"]}
+    assert sorted(losses) == [0.0, 0.5, 1.0] and losses[found["phi"]] == min(losses.values())
+    frame = pd.read_csv(table)
+    indicators = pd.get_dummies(frame["city"], prefix="city", prefix_sep="=")
+    names = [c["name"] for c in found["chosen"]]
+    X = np.column_stack([frame.join(indicators)[names].to_numpy(float), np.ones(N)])
+    eta = X @ [*(c["coefficients"][0] for c in found["chosen"]), found["intercept"][0]]
+    exact = X @ np.linalg.lstsq(X, frame["g"], rcond=None)[0]
+    assert found["phi"] == 0.0 and "city=Oslo" in names
+    np.testing.assert_allclose(eta, exact, atol=1e-8)
+
+
+def test_relaxation_is_reported(table, tmp_path, capsys):
+    assert call(select(table, "gaussian", "--relaxed", "--html", str(tmp_path / "r.html"))) == 0
+    assert "share of the lasso" in capsys.readouterr().out
+    assert "share of the lasso" in (tmp_path / "r.html").read_text()
+
+
 def test_free_and_excluded_categories(table, capsys):
     assert call(select(table, "binomial", "--factor", "city=inf", "--factor", "x=0", "--json")) == 0
     names = {c["source"] for c in json.loads(capsys.readouterr().out)["chosen"]}
@@ -112,6 +133,8 @@ def test_beliefs_are_trusted_as_far_as_they_help(table, tmp_path, suffix, capsys
         ("a,y\n1,2\n2,3\n", ["--mix", "0"], "mix is 0"),
         ("a,y\n1,2\n2,3\n", ["--mix", "x"], "--mix is 'x'"),
         ("a,y\n1,2\n2,3\n", ["--strengths", "0"], "0 strengths"),
+        ("a,y\n1,2\n2,3\n", ["--relaxed", "--family", "poisson"], "--relaxed refits by least squares"),
+        ("a,y\n1,2\n2,3\n", ["--relaxed", "--mix", "0.5"], "--relaxed and --mix cannot be given together"),
         ("a,y\n1,2\n2,3\n", ["--quantile", "1"], "quantile is 1"),
         ("a,y\n1,2\n2,3\n", ["--ties", "efrom"], "did you mean 'efron'"),
         ("a,y\n1,2\n2,3\n", ["--beliefs", "none.csv"], "beliefs 'none.csv' cannot be read"),

@@ -32,6 +32,7 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
     "--beliefs", metavar="FILE", help="Beliefs (CSV column,belief or JSON); larger means less likely to matter."
 )
 @click.option("--mix", metavar="A,B", default="1", show_default=True, help="Shares of L1 against ridge to choose from.")
+@click.option("--relaxed", is_flag=True, help="Take shrinkage back, as far as cross-validation likes (gaussian).")
 @click.option(
     "--quantile", metavar="Q", type=float, default=0.5, show_default=True, help="Which quantile, for that family."
 )
@@ -42,7 +43,7 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
 def command(
     table: str, target: str, family: str, rule: str, folds: int, strengths: int, drop: tuple[str, ...], missing: str,
     max_levels: int, levels: str, factor: tuple[str, ...], weights: str | None, beliefs: str | None, mix: str,
-    quantile: float, ties: str, seed: int, html: str | None, as_json: bool,
+    relaxed: bool, quantile: float, ties: str, seed: int, html: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Choose the columns of TABLE (CSV, Parquet, Arrow, svmlight) that explain a target.
 
@@ -61,8 +62,8 @@ def command(
         table, target, family=family, rule=rule, folds=folds, n_alphas=strengths, drop=drop, missing=missing,
         max_levels=max_levels, levels=[part.strip() for part in levels.split(",") if part.strip()],
         factors=_factors(factor), weights=weights,
-        beliefs=read_beliefs(beliefs) if beliefs else None, mix=numbers(mix, "--mix"), quantile=quantile, ties=ties,
-        seed=seed,
+        beliefs=read_beliefs(beliefs) if beliefs else None, mix=numbers(mix, "--mix"), relaxed=relaxed,
+        quantile=quantile, ties=ties, seed=seed,
     )  # fmt: skip
     if html:
         found.to_html(html)

@@ -39,6 +39,7 @@ def facts(found: Selection) -> list[tuple[str, str, str]]:
     """What a careful reader asks next: name, value, and what it means."""
     at = min(range(len(found.alphas)), key=lambda k: abs(found.alphas[k] - found.alpha))
     proven = "of the objective without columns, proven" if found.converged else "NOT the gap that was asked for"
+    proven += "; of the lasso that chose" if any(one.phi < 1 for one in found.tried) else ""
     gap = "not convex" if math.isnan(found.gap) else f"{found.gap:.1e}"
     return [
         ("penalty", f"{found.alpha:.4g}", f"from {found.alphas[0]:.4g} down to {found.alphas[-1]:.4g}"),
@@ -60,6 +61,10 @@ def _extras(found: Selection) -> list[tuple[str, str, str]]:
     if len({one.mix for one in found.tried}) > 1 or found.mix != 1:
         others = sorted({one.mix for one in found.tried})
         rows.append(("mix", f"{found.mix:g}", f"share of L1, from {', '.join(f'{m:g}' for m in others)}"))
+    if any(one.phi < 1 for one in found.tried):
+        least = {one.phi: min(o.loss for o in found.tried if o.phi == one.phi) for one in found.tried}
+        losses = ", ".join(f"{phi:g}: {loss:.5g}" for phi, loss in sorted(least.items()))
+        rows.append(("phi", f"{found.phi:g}", f"share of the lasso, the rest is its refit; least losses {losses}"))
     if any(one.factors.startswith("trust") for one in found.tried):
         best = {one.factors: min(o.loss for o in found.tried if o.factors == one.factors) for one in found.tried}
         losses = ", ".join(f"{name.removeprefix('trust ')}: {loss:.4g}" for name, loss in best.items())

@@ -34,6 +34,7 @@ class Request:
     n_alphas: int = 100
     eps: float | None = None
     mix: Sequence[float] = (1.0,)
+    relaxed: bool = False
     quantile: float = 0.5
     ties: str = "breslow"
     factors: Mapping[str, float] | None = None
@@ -56,10 +57,11 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """A mix and a vector of penalty factors that were tried: least held-out loss and its standard error."""
+    """A mix, a share phi of the lasso and a vector of factors: least held-out loss and its standard error."""
 
     factors: str
     mix: float
+    phi: float
     loss: float
     error: float
 
@@ -69,8 +71,10 @@ class Selection:
     """Which columns were chosen, along which path, and how far the answer is from the optimum.
 
     `gap` is a proven bound on the distance of the objective from its minimum, relative to the objective without any
-    penalised column. `path` holds coefficients (columns that are ever chosen x strengths); `mean` and `error` are the
-    held-out loss along the strengths. Columns and sizes count the columns of the table; a category is one of them.
+    penalised column. `phi` is the share of the lasso in the coefficients, the rest is least squares on its support: 1
+    unless a relaxed refit was asked for; gap and KKT distance are those of the lasso that chose. `path` holds
+    coefficients (columns that are ever chosen x strengths); `mean` and `error` are the held-out loss along the
+    strengths. Columns and sizes count the columns of the table; a category is one of them.
     """
 
     source: str
@@ -83,6 +87,7 @@ class Selection:
     estimator: str
     alpha: float
     mix: float
+    phi: float
     factors: str
     tried: tuple[Combination, ...]
     chosen: tuple[Chosen, ...]
@@ -118,6 +123,7 @@ def select_columns(
     n_alphas: int = 100,
     eps: float | None = None,
     mix: Sequence[float] = (1.0,),
+    relaxed: bool = False,
     quantile: float = 0.5,
     ties: str = "breslow",
     drop: Sequence[str] = (),
@@ -143,6 +149,8 @@ def select_columns(
         n_alphas: strengths on the path.
         eps: end of the path, relative to its start; None is 1e-3, or 1e-2 with more columns than rows.
         mix: shares of L1 against ridge, in (0, 1]; cross-validation chooses among several.
+        relaxed: take shrinkage back: blend the coefficients with least squares on the chosen columns; cross-validation
+            chooses the share, down to none (gaussian only).
         quantile: which quantile, for the family of that name.
         ties: `breslow` or `efron`, for Cox.
         drop: columns to leave out.
@@ -168,7 +176,7 @@ def select_columns(
 
     start = time.perf_counter()
     asked = Request(
-        family, rule, folds, n_alphas, eps, tuple(mix), quantile, ties, dict(factors or {}), beliefs, seed,
+        family, rule, folds, n_alphas, eps, tuple(mix), relaxed, quantile, ties, dict(factors or {}), beliefs, seed,
     )  # fmt: skip
     _check(asked)
     table = read_table(
@@ -199,6 +207,10 @@ def _check(asked: Request) -> None:
         raise FewerError(f"{asked.n_alphas} strengths; at least one is needed")
     if not 0 < asked.quantile < 1:
         raise FewerError(f"quantile is {asked.quantile:g}; it must lie between 0 and 1")
+    if asked.relaxed and asked.family != "gaussian":
+        raise FewerError(f"--relaxed refits by least squares; the family is {asked.family}, not gaussian")
+    if asked.relaxed and tuple(asked.mix) != (1.0,):
+        raise FewerError("--relaxed and --mix cannot be given together: both blend the lasso, one with ridge")
     if asked.factors and asked.beliefs is not None:
         raise FewerError("penalty factors and beliefs cannot be given together")
 
@@ -220,6 +232,7 @@ def fit(table: Any, asked: Request) -> tuple[Any, Any]:
     name, mixed = ESTIMATORS[asked.family], tuple(asked.mix) != (1.0,)
     if asked.family == "gaussian":
         name = "ElasticNetCV" if mixed else "GroupLassoCV" if table.categories else name
+        name = "RelaxedLassoCV" if asked.relaxed else name
     if mixed:
         options["l1_ratio"] = list(asked.mix)
     if table.categories:
@@ -294,8 +307,8 @@ def _selection(model: Any, table: Any, scale: Any, source: str, asked: Request, 
     return Selection(
         source=source, target=table.target, family=asked.family, rows=table.X.shape[0], columns=len(table.sources),
         rule=asked.rule, folds=asked.folds, estimator=type(model).__name__, alpha=float(model.alpha_),
-        mix=float(model.l1_ratio_), factors=model.factors_,
-        tried=tuple(_combination(tried) for tried in model.tried_),
+        mix=1.0 if asked.relaxed else float(model.l1_ratio_), phi=float(model.l1_ratio_) if asked.relaxed else 1.0,
+        factors=model.factors_, tried=tuple(_combination(tried, asked.relaxed) for tried in model.tried_),
         chosen=tuple(_chosen(table, coef, scale, int(j)) for j in kept),
         intercept=tuple(float(v) for v in constant), classes=table.classes,
         gap=float(solution.gap / solution.null) if solution.null else 0.0, kkt=float(solution.kkt),
@@ -314,9 +327,10 @@ def _chosen(table: Any, coef: Any, scale: Any, j: int) -> Chosen:
     return Chosen(table.names[j], values, tuple(v * float(scale[j]) for v in values), table.sources[table.groups[j]])
 
 
-def _combination(tried: Any) -> Combination:
-    at = tried.pick("min")
-    return Combination(tried.label, float(tried.l1_ratio), float(tried.mean[at]), float(tried.error[at]))
+def _combination(tried: Any, relaxed: bool) -> Combination:
+    at, share = tried.pick("min"), float(tried.l1_ratio)
+    mix, phi = (1.0, share) if relaxed else (share, 1.0)
+    return Combination(tried.label, mix, phi, float(tried.mean[at]), float(tried.error[at]))
 
 
 def _slug(name: str) -> str:

@@ -93,6 +93,25 @@ def test_relaxed_cross_validation_is_the_loop_written_out():
     assert model.phi_ in (0.0, 0.5)
 
 
+@pytest.mark.parametrize("make", [np.asarray, sp.csc_array])
+def test_refits_on_any_support_are_least_squares(make):
+    wide = np.hstack([X, X[:, :3], np.full((80, 1), 2.0)]) * np.logspace(-3, 3, 14) + 1
+    weights = RNG.integers(0, 3, 80)
+    model = estimators.RelaxedLasso(0.02, standardize=True).fit(make(wide), Y, sample_weight=weights)
+    design = np.column_stack([wide[:, model.selected_], np.ones(80)]) * np.sqrt(weights)[:, None]
+    exact = np.linalg.lstsq(design, Y * np.sqrt(weights), rcond=None)[0]
+    on = weights > 0
+    np.testing.assert_allclose(model.predict(wide)[on], (design @ exact)[on] / np.sqrt(weights[on]), atol=1e-7)
+
+
+def test_relaxed_groups_enter_as_a_whole():
+    groups = np.repeat(np.arange(5), 2)
+    model = estimators.RelaxedLassoCV(groups=groups, cv=4, n_alphas=20, rule="1se").fit(X, Y)
+    assert model.selected_.tolist() == [2, 3, 6, 7] and model.phi_ == 0.0
+    exact = np.linalg.lstsq(np.column_stack([X[:, [2, 3, 6, 7]], np.ones(80)]), Y, rcond=None)[0]
+    np.testing.assert_allclose(model.coef_[[2, 3, 6, 7]], exact[:-1], rtol=1e-9)
+
+
 def test_size_is_chosen_and_one_standard_error_is_never_larger():
     best = estimators.BestSubsetCV(cv=5).fit(X, Y)
     few = estimators.BestSubsetCV(cv=5, rule="1se").fit(X, Y)

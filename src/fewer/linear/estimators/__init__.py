@@ -11,10 +11,11 @@ from fewer.linear.estimators.families import (
     SparsePoisson,
     SparsePoissonCV,
 )
-from fewer.linear.estimators.gaussian import AdaptiveLasso, ElasticNet, Lasso, RelaxedLasso
-from fewer.linear.estimators.gaussian_cv import AdaptiveLassoCV, ElasticNetCV, LassoCV, RelaxedLassoCV
+from fewer.linear.estimators.gaussian import AdaptiveLasso, ElasticNet, Lasso
+from fewer.linear.estimators.gaussian_cv import AdaptiveLassoCV, ElasticNetCV, LassoCV
 from fewer.linear.estimators.groups import GroupLasso, GroupLassoCV, SparseGroupLasso, SparseGroupLassoCV
 from fewer.linear.estimators.ordinal import OrdinalLogit, OrdinalLogitCV
+from fewer.linear.estimators.relaxed import RelaxedLasso, RelaxedLassoCV
 from fewer.linear.estimators.robust import SparseHuber, SparseHuberCV, SparseQuantile, SparseQuantileCV
 from fewer.linear.estimators.special import BestSubset, BestSubsetCV, SparsePrecision, SquareRootLasso
 from fewer.linear.estimators.survival import SparseCox, SparseCoxCV

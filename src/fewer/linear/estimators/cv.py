@@ -8,6 +8,7 @@ gradients. With `n_jobs`, row weights or another loss, folds run under whatever 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +75,7 @@ class CrossValidated(Estimator):
             not (self._separate or self._learnt) and self._loss() is None and weights is None and self.n_jobs is None
         )
         explore = self._together if batched else self._apart
-        self.tried_ = [tried for mix in ratios for tried in explore(X, y, weights, choices, float(mix), folds)]
+        self.tried_ = explore(X, y, weights, choices, [float(mix) for mix in ratios], folds)
         best = min(self.tried_, key=lambda tried: float(tried.mean.min()))
         at = best.pick(self.rule)
         self.alphas_, self.cv_mean_, self.cv_error_ = best.alphas, best.mean, best.error
@@ -102,44 +103,53 @@ class CrossValidated(Estimator):
         return {"lams": self.alphas} if self.alphas is not None else {"count": self.n_alphas, "ratio": self.eps}
 
     def _together(
-        self, X: Any, y: Any, weights: Vector | None, choices: list[Candidate], mix: float, folds: list[Any]
+        self, X: Any, y: Any, weights: Vector | None, choices: list[Candidate], mixes: list[float], folds: list[Any]
     ) -> list[Tried]:
         """All folds and all vectors of factors in one call, which shares what they share (squared error only)."""
         from fewer.linear import cross_paths
 
         options = dict(
-            mix=mix, intercept=self.fit_intercept, standardize=self.standardize, tol=self.tol,
+            intercept=self.fit_intercept, standardize=self.standardize, tol=self.tol,
             max_iter=self.max_iter, **self._bounds(X.shape[1]), **self._grid(),
         )  # fmt: skip
         factors = np.stack([choice.factors for choice in choices], axis=1)
         held = [test for _, test in folds]
-        found = cross_paths(X, y, held, factors=factors, **options)
         rows = X.tocsr() if hasattr(X, "tocsr") else X
         made = []
-        for choice, paths in zip(choices, found, strict=True):
-            full = self._path(X, y, None, choice.factors, mix, lams=paths[0].lams)
-            losses = [
-                self._held_out_loss(path, rows[test], y[test], np.ones(len(test)))
-                for test, path in zip(held, paths, strict=True)
-            ]
-            made.append(_tried(choice, mix, full, losses, [float(len(test)) for test in held]))
+        for mix in mixes:
+            found = cross_paths(X, y, held, factors=factors, mix=mix, **options)
+            for choice, paths in zip(choices, found, strict=True):
+                full = self._path(X, y, None, choice.factors, mix, lams=paths[0].lams)
+                losses = [
+                    self._held_out_loss(path, rows[test], y[test], np.ones(len(test)))
+                    for test, path in zip(held, paths, strict=True)
+                ]
+                made.append(_tried(choice, mix, full, losses, [float(len(test)) for test in held]))
         return made
 
     def _apart(
-        self, X: Any, y: Any, weights: Vector | None, choices: list[Candidate], mix: float, folds: list[Any]
+        self, X: Any, y: Any, weights: Vector | None, choices: list[Candidate], mixes: list[float], folds: list[Any]
     ) -> list[Tried]:
         """One fold at a time, under the active joblib backend."""
         rows = X.tocsr() if hasattr(X, "tocsr") else X
         made = []
         for at, choice in enumerate(choices):
-            full = self._path(X, y, weights, choice.factors, mix, **self._grid())
-            given = at if self._learnt else choice.factors
+            fulls = self._paths(X, y, weights, choice.factors, mixes, [self._grid()] * len(mixes))
+            given, lams = at if self._learnt else choice.factors, [full.lams for full in fulls]
             jobs = (
-                delayed(_held_out)(self, rows, y, weights, given, mix, full.lams, train, test) for train, test in folds
+                delayed(_held_out)(self, rows, y, weights, given, mixes, lams, train, test) for train, test in folds
             )
             losses, sizes = zip(*Parallel(n_jobs=self.n_jobs)(jobs), strict=True)
-            made.append(_tried(choice, mix, full, losses, sizes))
-        return made
+            each = zip(mixes, fulls, zip(*losses, strict=True), strict=True)
+            made.append([_tried(choice, mix, full, loss, sizes) for mix, full, loss in each])
+        return [tried for of_mix in zip(*made, strict=True) for tried in of_mix]
+
+    def _paths(
+        self, X: Any, y: Any, weights: Vector | None, factors: Vector, mixes: Sequence[float],
+        grids: Sequence[dict[str, Any]],
+    ) -> list[Path]:  # fmt: skip
+        """One path a mix; estimators whose mixes share work override this."""
+        return [self._path(X, y, weights, factors, mix, **grid) for mix, grid in zip(mixes, grids, strict=True)]
 
     def _held_out_loss(self, path: Path, X: Any, y: Any, weights: Vector) -> Vector:
         """(L,) weighted mean loss along a path on rows that it has not seen."""
@@ -159,15 +169,18 @@ def _tried(choice: Candidate, mix: float, full: Path, losses: Any, sizes: Any) -
 
 
 def _held_out(
-    model: CrossValidated, X: Any, y: Any, weights: Vector | None, factors: Vector | int, mix: float, lams: Vector,
-    train: Any, test: Any,
-) -> tuple[Vector, float]:  # fmt: skip
-    """Mean loss along the grid on the rows left out, and the weight of those rows; an integer names learnt factors."""
+    model: CrossValidated, X: Any, y: Any, weights: Vector | None, factors: Vector | int, mixes: list[float],
+    lams: list[Vector], train: Any, test: Any,
+) -> tuple[list[Vector], float]:  # fmt: skip
+    """Mean losses along the grids on the rows left out, and the weight of those rows; an integer names learnt factors.
+
+    Every mix has a grid of its own.
+    """
     inside = None if weights is None else weights[train] * (len(train) / weights[train].sum())
     # Centring is part of the fit: each fold's intercept comes from its own rows.
     part = X[train].tocsc() if hasattr(X, "tocsr") else X[train]
     if isinstance(factors, int):
         factors = model._candidates(part, y[train], inside)[factors].factors
-    path = model._path(part, y[train], inside, factors, mix, lams=lams)
+    paths = model._paths(part, y[train], inside, factors, mixes, [{"lams": grid} for grid in lams])
     share = np.ones(len(test)) if weights is None else weights[test]
-    return model._held_out_loss(path, X[test], y[test], share), float(share.sum())
+    return [model._held_out_loss(path, X[test], y[test], share) for path in paths], float(share.sum())

@@ -1,8 +1,7 @@
-"""Least squares with an L1 price: lasso, elastic net, adaptive, relaxed."""
+"""Least squares with an L1 price: lasso, elastic net, adaptive."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,9 @@ from sklearn.base import RegressorMixin
 
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.factors import Adaptive
-from fewer.linear.result import Path
-from fewer.method import FewerError, Paper, method
+from fewer.method import Paper, method
 
-__all__ = ["AdaptiveLasso", "ElasticNet", "Lasso", "Pilot", "RelaxedLasso", "refit", "relaxed"]
+__all__ = ["AdaptiveLasso", "ElasticNet", "Lasso", "Pilot", "Regressor"]
 
 Vector = NDArray[np.float64]
 
@@ -196,91 +194,3 @@ class AdaptiveLasso(Pilot, Regressor):
         self.positive = positive
         self.tol = tol
         self.max_iter = max_iter
-
-
-@method(
-    "estimator",
-    "relaxed-lasso",
-    papers=[Paper("Relaxed Lasso", 2007)],
-    formula="phi * lasso + (1 - phi) * least squares on the lasso's support",
-    unit="feature",
-    note="the blend of Hastie, Tibshirani and Tibshirani (2020), which needs one refit only",
-    status="variant",
-)
-class RelaxedLasso(Regressor):
-    """The lasso chooses, least squares estimates: shrinkage is taken back on the chosen columns.
-
-    Formula: b = phi * b_lasso + (1 - phi) * b_ls, b_ls least squares on the support of b_lasso.
-
-    Args:
-        alpha: strength of the lasso's penalty.
-        phi: share of the lasso's coefficients, in [0, 1]; 0 is the plain refit.
-        penalty_factors: see `Lasso`.
-        fit_intercept: see `Lasso`.
-        standardize: see `Lasso`.
-        positive: see `Lasso`.
-        tol: see `Lasso`.
-        max_iter: see `Lasso`.
-
-    >>> import numpy as np
-    >>> X = np.array([[1.0, 0.0], [2.0, 1.0], [3.0, 0.0], [4.0, 1.0]])
-    >>> RelaxedLasso(alpha=0.1).fit(X, 2 * X[:, 0]).coef_.round(6)
-    array([2., 0.])
-
-    Reference: Meinshausen 2007; the blend is equation 4 of Hastie et al. 2020.
-    """
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        *,
-        phi: float = 0.0,
-        penalty_factors: Any = None,
-        fit_intercept: bool = True,
-        standardize: bool = False,
-        positive: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 100_000,
-    ) -> None:
-        self.alpha = alpha
-        self.phi = phi
-        self.penalty_factors = penalty_factors
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.positive = positive
-        self.tol = tol
-        self.max_iter = max_iter
-
-    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
-        return relaxed(super()._path(X, y, weights, factors, 1.0, **grid), X, y, weights, self, float(self.phi))
-
-
-def relaxed(path: Path, X: Any, y: Vector, weights: Vector | None, model: Any, phi: float) -> Path:
-    """A lasso path with shrinkage taken back: phi of its coefficients, 1 - phi of least squares on each support.
-
-    Objectives and gaps stay those of the lasso that chose the supports.
-    """
-    if not 0 <= phi <= 1:
-        raise FewerError(f"phi is {phi:g}; it is a share, in [0, 1]")
-    if phi == 1:
-        return path
-    values, intercepts = path.values.copy(), path.intercepts.copy()
-    for k in range(len(path)):
-        on = np.flatnonzero(path.values[:, k])
-        coef, constant = refit(X, y, weights, path.columns[on], bool(model.fit_intercept))
-        values[on, k] = phi * values[on, k] + (1 - phi) * coef[path.columns[on]]
-        intercepts[k] = phi * intercepts[k] + (1 - phi) * constant
-    return replace(path, values=values, intercepts=intercepts, stored=path.duals, source=None)
-
-
-def refit(X: Any, y: Vector, weights: Vector | None, support: Any, intercept: bool) -> tuple[Vector, float]:
-    """Weighted least squares on some columns; the shortest solution where they are collinear."""
-    n, p = X.shape
-    root = np.ones(n) if weights is None else np.sqrt(weights)
-    columns = X[:, support]
-    columns = np.asarray(columns.toarray() if hasattr(columns, "toarray") else columns, dtype=np.float64)
-    design = np.column_stack([columns, np.ones(n)]) if intercept else columns
-    solved, *_ = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)
-    coef = np.zeros(p)
-    coef[support] = solved[: len(support)]
-    return coef, float(solved[-1]) if intercept else 0.0

@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
 from fewer.linear.estimators.cv import CrossValidated
-from fewer.linear.estimators.gaussian import Pilot, relaxed
-from fewer.linear.result import Path
+from fewer.linear.estimators.gaussian import Pilot
 from fewer.method import Paper, method
 
-__all__ = ["AdaptiveLassoCV", "ElasticNetCV", "LassoCV"]
+__all__ = ["AdaptiveLassoCV", "ElasticNetCV", "GaussianCV", "LassoCV"]
 
 Vector = NDArray[np.float64]
 
 
-class _GaussianCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
+class GaussianCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
     """A cross-validated least squares estimator."""
 
     def predict(self, X: Any) -> Vector:
@@ -33,7 +32,7 @@ class _GaussianCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
     formula="lasso; alpha by cross-validation",
     unit="feature",
 )
-class LassoCV(_GaussianCV):
+class LassoCV(GaussianCV):
     """Lasso whose penalty (and trust in beliefs) is chosen by cross-validation.
 
     Args:
@@ -95,7 +94,7 @@ class LassoCV(_GaussianCV):
     formula="elastic net; alpha and l1_ratio by cross-validation",
     unit="feature",
 )
-class ElasticNetCV(_GaussianCV):
+class ElasticNetCV(GaussianCV):
     """Elastic net whose strength and mix are chosen by cross-validation.
 
     Args:
@@ -163,7 +162,7 @@ class ElasticNetCV(_GaussianCV):
     formula="adaptive lasso; alpha by cross-validation",
     unit="feature",
 )
-class AdaptiveLassoCV(Pilot, _GaussianCV):
+class AdaptiveLassoCV(Pilot, GaussianCV):
     """Adaptive lasso whose strength (and exponent) is chosen by cross-validation.
 
     Every fold fits a pilot of its own: factors that have seen the held-out rows would flatter the model.
@@ -221,70 +220,3 @@ class AdaptiveLassoCV(Pilot, _GaussianCV):
         self.tol = tol
         self.max_iter = max_iter
         self.n_jobs = n_jobs
-
-
-@method("estimator", "relaxed-lasso-cv", papers=[Paper("Relaxed Lasso", 2007)],
-        formula="relaxed lasso; alpha and phi by cross-validation", unit="feature")  # fmt: skip
-class RelaxedLassoCV(LassoCV):
-    """Relaxed lasso whose strength and share phi are cross-validated together; `phi_` is the share chosen.
-
-    Args:
-        phi: shares of the lasso to choose from: 1 is the lasso, 0 least squares on its support.
-        alphas: see `LassoCV`.
-        n_alphas: see `LassoCV`.
-        eps: see `LassoCV`.
-        cv: see `LassoCV`.
-        rule: see `LassoCV`.
-        penalty_factors: see `LassoCV`.
-        fit_intercept: see `Lasso`.
-        standardize: see `Lasso`.
-        positive: see `Lasso`; holds for the lasso, not for the refit.
-        tol: see `Lasso`.
-        max_iter: see `Lasso`.
-        n_jobs: see `LassoCV`.
-
-    >>> import numpy as np
-    >>> X = np.random.default_rng(0).standard_normal((60, 5))
-    >>> y = X[:, 2] + 0.1 * np.random.default_rng(1).standard_normal(60)
-    >>> RelaxedLassoCV(cv=3, rule="1se").fit(X, y).selected_
-    array([2])
-
-    Reference: Meinshausen 2007; Hastie, Tibshirani and Tibshirani 2020.
-    """
-
-    _separate = True
-
-    def __init__(
-        self,
-        *,
-        phi: Any = (0.0, 0.5, 1.0),
-        alphas: Any = None,
-        n_alphas: int = 100,
-        eps: float = 1e-3,
-        cv: Any = None,
-        rule: str = "min",
-        penalty_factors: Any = None,
-        fit_intercept: bool = True,
-        standardize: bool = False,
-        positive: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 100_000,
-        n_jobs: int | None = None,
-    ) -> None:
-        super().__init__(
-            alphas=alphas, n_alphas=n_alphas, eps=eps, cv=cv, rule=rule, penalty_factors=penalty_factors,
-            fit_intercept=fit_intercept, standardize=standardize, positive=positive, tol=tol, max_iter=max_iter,
-            n_jobs=n_jobs,
-        )  # fmt: skip
-        self.phi = phi
-
-    def _mixes(self) -> Any:
-        return self.phi
-
-    def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
-        return relaxed(super()._path(X, y, weights, factors, 1.0, **grid), X, y, weights, self, mix)
-
-    @property
-    def phi_(self) -> float:
-        """The share of the lasso that was chosen."""
-        return float(self.l1_ratio_)

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 
 from fewer.linear.estimators.base import Estimator, names_of
 from fewer.linear.estimators.cv import CrossValidated
-from fewer.linear.estimators.gaussian import refit
+from fewer.linear.estimators.relaxed import refit
 from fewer.linear.result import Path
 from fewer.method import FewerError, Paper, method
 
