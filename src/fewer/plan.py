@@ -51,6 +51,8 @@ class _Entry(Protocol):
 class _Outline(Protocol):
     @property
     def candidates(self) -> Sequence[_Entry]: ...
+    @property
+    def unseen(self) -> Sequence[tuple[str, tuple[int, ...]]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Excluded:
     """A weight matrix that the run leaves alone, and why."""
 
     name: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     reason: str
 
 
@@ -171,6 +173,9 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     recipe = recipe.resolve()
     pattern = parse(recipe.pattern)
     chosen, excluded = _choose(outline.candidates, recipe)
+    excluded += tuple(
+        Excluded(name, shape, "no layer: what it multiplies is not known") for name, shape in outline.unseen
+    )
     for entry in chosen:
         pattern.check(entry.shape, entry.name)
     for row in recipe.where:
@@ -346,7 +351,7 @@ def _table(plan: Plan) -> str:
     share = plan.kept / plan.total if plan.total else 1.0
     sums = f"{share:>7.4f}  {plan.kept:>12,}  {plan.total:>12,}  {_size(plan.bytes):>9}"
     lines.append(f"{'total':<{width}}  {'':>13}  {sums}")
-    lines += [f"left alone: {row.name} ({row.shape[0]} x {row.shape[1]}): {row.reason}" for row in plan.excluded]
+    lines += [f"left alone: {row.name} ({' x '.join(map(str, row.shape))}): {row.reason}" for row in plan.excluded]
     if any(row.kept is None for row in plan.rows):
         lines.append(f"budget '{recipe.budget}' needs scores: the split over layers is decided at run time")
     wanted = ", ".join(plan.evidence) or "none"

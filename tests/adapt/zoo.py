@@ -62,6 +62,11 @@ def _neox() -> nn.Module:
     return hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**small))
 
 
+def _llama4() -> nn.Module:
+    config = hf.Llama4TextConfig(**_small(head_dim=8, num_local_experts=2, intermediate_size_mlp=48))
+    return hf.Llama4ForCausalLM(config)
+
+
 def _bert() -> nn.Module:
     small = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"}
     return hf.BertForSequenceClassification(hf.BertConfig(**small))
@@ -92,6 +97,7 @@ MAKERS = {
     "opt": _opt,
     "gpt-neox": _neox,
     "mixtral": lambda: hf.MixtralForCausalLM(hf.MixtralConfig(**_small(num_local_experts=4, num_experts_per_tok=2))),
+    "llama4": _llama4,
     "bert": _bert,
     "vit": _vit,
     "cnn": Cnn,
@@ -100,10 +106,10 @@ MAKERS = {
 #: Layers pruned by default: weights per block times three blocks, or as counted by hand.
 LAYERS = {
     "llama": 21, "mistral": 21, "qwen3": 21, "gemma3": 21, "gpt2": 12, "opt": 18, "gpt-neox": 12,
-    "mixtral": 3 * (4 + 2 * 4), "bert": 18, "vit": 18, "cnn": 1 + 2 + 1,
+    "mixtral": 3 * (4 + 2 * 4), "llama4": 21, "bert": 18, "vit": 18, "cnn": 1 + 2 + 1,
 }  # fmt: skip
 
-CAUSAL = ("llama", "mistral", "qwen3", "gemma3", "gpt2", "opt", "gpt-neox", "mixtral")
+CAUSAL = ("llama", "mistral", "qwen3", "gemma3", "gpt2", "opt", "gpt-neox", "mixtral", "llama4")
 
 
 def make(family: str, seed: int = 0) -> nn.Module:

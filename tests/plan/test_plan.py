@@ -33,6 +33,7 @@ class Row:
 @dataclass(frozen=True)
 class Outline:
     candidates: tuple[Row, ...]
+    unseen: tuple = ()
 
 
 def outline(blocks: int = 3) -> Outline:
@@ -72,6 +73,12 @@ def test_what_is_left_alone_has_a_reason():
     reasons = {row.name: row.reason for row in plan.excluded}
     assert reasons["embed"] == "embedding" and "unless named" in reasons["head"]
     assert reasons["blocks.1.down"] == "named by skip"
+
+
+def test_weights_that_are_no_layer_are_said():
+    plan = make_plan(Outline(outline().candidates, (("blocks.0.experts.up", (2, 8, 24)),)), Recipe())
+    assert plan.excluded[-1].reason == "no layer: what it multiplies is not known"
+    assert "left alone: blocks.0.experts.up (2 x 8 x 24): no layer" in str(plan)
 
 
 def test_filters_and_depth():

@@ -4,7 +4,7 @@ Layers are seen as matrices (out, in), whatever the framework stores. Left alone
 output and classifier heads, anything tied to an embedding, routers of experts, depthwise convolutions, and in a
 transformers model everything outside the blocks. Not found at all: the weights inside `nn.MultiheadAttention`, which
 no call reaches, one- and three-dimensional convolutions, and fused experts that do not declare their layout (in
-transformers 5.23 those of Llama 4, DBRX, JetMoE).
+transformers 5.23 those of Llama 4, DBRX, JetMoE); a plan lists them as left alone.
 """
 
 from __future__ import annotations

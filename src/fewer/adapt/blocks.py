@@ -80,6 +80,16 @@ def candidates_of(root: nn.Module, blocks: tuple[Block, ...]) -> tuple[Layer, ..
     return layers
 
 
+def unseen_of(root: nn.Module, layers: tuple[Layer, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Parameters of two or more dimensions that are no layer: it is not known what they are multiplied with."""
+    seen = {id(layer.tensor()) for layer in layers}
+    return tuple(
+        (name, tuple(value.shape))
+        for name, value in root.named_parameters()
+        if id(value) not in seen and sum(size > 1 for size in value.shape) > 1
+    )
+
+
 def _routers(root: nn.Module) -> Iterator[nn.Module]:
     """Linear layers that stand directly beside experts, or that call themselves a router."""
     for module in root.modules():

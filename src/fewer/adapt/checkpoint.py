@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import candidates_of, find_blocks
-from fewer.adapt.opened import Opened, Outline, kind_of, tensors_of
+from fewer.adapt.opened import Opened, Outline, tensors_of
 from fewer.adapt.output import Extra, copy_beside, whole, write_extras
 from fewer.adapt.shards import Shards, all_finite, check_links, read_json
 from fewer.method import FewerError
@@ -153,7 +153,7 @@ def read_outline(source: str | Path) -> Outline:
     for layer in layers:
         stored = shards.tensors.get(f"{layer.name}.{layer.parameter}")
         dtypes[layer.name] = common if stored is None else stored.dtype
-    return Outline.of(layers, blocks, kind_of(module), path, dtypes)
+    return Outline.of(module, layers, blocks, path, dtypes)
 
 
 def read_tokenizer(path: Path | None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewer.adapt.blocks import Block, candidates_of, find_blocks
+from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.layers import Layer
 from fewer.adapt.shards import bytes_of
 from fewer.method import FewerError
@@ -41,6 +41,11 @@ class Opened:
     def layers(self) -> tuple[Layer, ...]:
         """The layers that are pruned by default."""
         return tuple(layer for layer in self.candidates if layer.default)
+
+    @property
+    def unseen(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Names and shapes of weights that are no layer (see `Outline`)."""
+        return unseen_of(self.module, self.candidates)
 
     @property
     def config(self) -> Any:
@@ -72,7 +77,7 @@ class Opened:
 
     def outline(self) -> Outline:
         """Names, shapes and types alone."""
-        return Outline.of(self.candidates, self.blocks, self.kind, self.path)
+        return Outline.of(self.module, self.candidates, self.blocks, self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +100,17 @@ class LayerOutline:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A model's layers and blocks without their weights: what a plan is made from."""
+    """A model's layers and blocks without their weights: what a plan is made from.
+
+    `unseen` are parameters of two or more dimensions that are no layer: it is not known what they are multiplied with
+    (fused experts that do not declare their layout, one-dimensional convolutions, tables of positions).
+    """
 
     kind: str
     path: Path | None
     candidates: tuple[LayerOutline, ...]
     blocks: tuple[str, ...]
+    unseen: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def layers(self) -> tuple[LayerOutline, ...]:
@@ -110,9 +120,9 @@ class Outline:
     @classmethod
     def of(
         cls,
+        module: nn.Module,
         layers: tuple[Layer, ...],
         blocks: tuple[Block, ...],
-        kind: str,
         path: Path | None,
         dtypes: Mapping[str, torch.dtype] | None = None,
     ) -> Outline:
@@ -122,7 +132,7 @@ class Outline:
             LayerOutline(x.name, x.shape, x.block, x.kind, dtypes.get(x.name, x.dtype), x.default, x.dimensions)
             for x in layers
         )
-        return cls(kind, path, rows, tuple(block.name for block in blocks))
+        return cls(kind_of(module), path, rows, tuple(block.name for block in blocks), unseen_of(module, layers))
 
 
 def outline(source: Any) -> Outline:

@@ -113,7 +113,10 @@ def _owns(module: nn.Module) -> bool:
 
 
 class _Lookup(TorchFunctionMode):
-    """Answers look-ups in hollow embedding tables with the rows that are asked for."""
+    """Answers look-ups in hollow embedding tables with the rows that are asked for.
+
+    Ids that a model first moves to the table's device stay where they are.
+    """
 
     def __init__(self, parts: Parts, filler: Filler) -> None:
         super().__init__()
@@ -133,4 +136,8 @@ class _Lookup(TorchFunctionMode):
                 wanted, places = torch.unique(ids, return_inverse=True)
                 rows = self._parts.shards.read_rows(tensor, wanted.tolist())
                 return functional.embedding(places, rows)
+        if func is Tensor.to and args[0].device.type != "meta":
+            device = kwargs.get("device", args[1] if len(args) > 1 else None)
+            if isinstance(device, torch.device) and device.type == "meta":
+                return args[0]
         return func(*args, **kwargs)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from fewer.adapt.blocks import Block, candidates_of, find_blocks
+from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.checkpoint import blank, model_path, quiet, read_config, read_tokenizer
 from fewer.adapt.data import Batches
 from fewer.adapt.journal import Journal
@@ -78,13 +78,18 @@ class Stream:
         return tuple(layer for layer in self.candidates if layer.default)
 
     @property
+    def unseen(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Names and shapes of weights that are no layer (see `Outline`)."""
+        return unseen_of(self.module, self.candidates)
+
+    @property
     def partial(self) -> Path:
         """Where the work lies until it is finished."""
         return self.out.absolute().with_name(f"{self.out.name}.partial")
 
     def outline(self) -> Outline:
         """Names, shapes and types alone."""
-        return Outline.of(self.candidates, self.blocks, self.kind, self.path)
+        return Outline.of(self.module, self.candidates, self.blocks, self.path)
 
     def tokenizer(self) -> Any:
         """The tokenizer beside the model."""
