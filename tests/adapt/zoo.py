@@ -67,6 +67,14 @@ def _llama4() -> nn.Module:
     return hf.Llama4ForCausalLM(config)
 
 
+def t5() -> nn.Module:
+    """An encoder-decoder, which needs targets beside its inputs."""
+    torch.manual_seed(0)
+    return hf.T5ForConditionalGeneration(
+        hf.T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, decoder_start_token_id=0)
+    ).eval()
+
+
 def _bert() -> nn.Module:
     small = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"}
     return hf.BertForSequenceClassification(hf.BertConfig(**small))

@@ -78,3 +78,15 @@ def test_a_fresh_process_computes_the_bits_of_the_model_in_memory(reloaded, case
         assert torch.equal(found[str(root / case / way)], expected), way
         assert done.sparsity == pytest.approx(0.5, abs=0.01) and len(done.layers) == zoo.LAYERS[family_of(case)]
         assert next(done.model.parameters()).dtype == CASES[case]
+
+
+def test_an_encoder_decoder_reads_its_targets_or_the_labels():
+    ids = torch.arange(3, 15).reshape(1, -1)
+    labels = torch.full((1, 5), 7)
+    shifted = torch.tensor([[0, 7, 7, 7, 7]])
+    given = fewer.prune(zoo.t5(), [{"input_ids": ids, "decoder_input_ids": shifted}], score="wanda")
+    derived = fewer.prune(zoo.t5(), [{"input_ids": ids, "labels": labels}], score="wanda")
+    assert len(given.masks) == 32
+    assert all(torch.equal(given.masks[name], derived.masks[name]) for name in given.masks)
+    with pytest.raises(fewer.FewerError, match="is an encoder-decoder: batches need decoder_input_ids or labels"):
+        fewer.prune(zoo.t5(), [{"input_ids": ids}], score="wanda")

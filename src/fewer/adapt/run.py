@@ -25,6 +25,7 @@ def call(module: nn.Module, batch: Mapping[str, Tensor]) -> Any:
     named = {key: value.to(device) for key, value in batch.items() if key != "labels"}
     _check_tokens(module, named.get("input_ids"))
     _check_length(module, named.get("input_ids"))
+    _give_decoder(module, named, batch.get("labels"))
     if hasattr(module, "main_input_name"):
         if "inputs" in named:
             named[str(module.main_input_name)] = named.pop("inputs")
@@ -76,6 +77,17 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+def _give_decoder(module: nn.Module, named: dict[str, Tensor], labels: Tensor | None) -> None:
+    """An encoder-decoder reads its targets too: those given, or the labels shifted as in its training."""
+    config = getattr(module, "config", None)
+    if not getattr(config, "is_encoder_decoder", False) or "decoder_input_ids" in named:
+        return
+    shift = getattr(module, "prepare_decoder_input_ids_from_labels", None)
+    if labels is None or shift is None:
+        raise FewerError(f"{type(module).__name__} is an encoder-decoder: batches need decoder_input_ids or labels")
+    named["decoder_input_ids"] = shift(labels=labels.to(_device(module)))
 
 
 def _own_loss(module: nn.Module, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
