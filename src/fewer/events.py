@@ -45,7 +45,7 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceProgress:
-    """So many of the batches of this stage have passed through the model."""
+    """So many parts of this stage are done: batches, layers, trials; `total` is 0 where it is not known."""
 
     done: int
     total: int

@@ -7,6 +7,7 @@ import torch
 
 import fewer
 from fewer import adapt
+from fewer.events import EvidenceProgress
 from fewer.method import FewerError
 from fewer.recipe import Recipe
 from fewer.verbs._engine import Engine
@@ -122,3 +123,11 @@ def test_a_budget_that_finds_the_share_is_one_level_of_a_sweep():
         tiny_llama(), tokens(), tokens(seed=2), recipe=MAGNITUDE, keeps=(0.7, 0.5), budgets=("uniform", "affordable")
     )
     assert list(found.recipes) == ["keep 0.7 uniform", "keep 0.5 uniform", "affordable"]
+
+
+def test_every_trial_is_told(opened):
+    events = []
+    budget = dict(score="magnitude", update="zero", budget="tolerance", budget_options={"rise": 10.0})
+    fewer.prune(opened, tokens(rows=4), **budget, progress=events.append)
+    trials = [event.done for event in events if isinstance(event, EvidenceProgress) and event.total == 0]
+    assert trials == list(range(1, len(trials) + 1)) and len(trials) >= len(opened.layers)

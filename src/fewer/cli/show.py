@@ -157,7 +157,7 @@ class _Live:
                 total = event.total or None
                 self._bars.reset(self._stage, description=event.title, total=total, visible=True)
             case events.EvidenceProgress():
-                self._bars.update(self._stage, completed=event.done, total=event.total)
+                self._bars.update(self._stage, completed=event.done, total=event.total or None)
             case events.LayerDone():
                 self._bars.update(self._stage, description=event.name)
             case events.BlockDone():

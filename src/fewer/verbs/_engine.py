@@ -215,6 +215,7 @@ def _run_round(
         losses = Losses(opened, engine.job, layers, dense, batches, told)
     engine.allot(layers, dense, keep, losses)
     emit(engine.progress, StageStarted("pruning", len(opened.blocks)))
+    engine.clock = time.monotonic()
     if at_once or batches is None or not names:
         for layer in layers:
             engine.prune_layer(layer, dense.get(layer.name, {}))

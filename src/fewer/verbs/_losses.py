@@ -52,6 +52,7 @@ class Losses:
         self._batches = list(_first(batches, _WINDOWS))
         self._dense = [row for batch in self._batches for row in self._outputs(batch)]
         self._curve: dict[str, dict[float, list[float]]] = {}
+        self._trials = 0
 
     def supply(self, names: set[str], keep: float) -> dict[str, Any]:
         """What a budget asks for, by name; the curve is measured once, however many budgets ask for it."""
@@ -70,7 +71,11 @@ class Losses:
         """Rise of the loss where every layer keeps so many units."""
         grids = {name: self._units(name) for name in counts}
         with self._cut({name: count for name, count in counts.items() if count < grids[name]}):
-            return sum(rise for _, rise in self._losses()) / len(self._dense)
+            loss = sum(rise for _, rise in self._losses()) / len(self._dense)
+        self._trials += 1
+        if self._told is not None:
+            self._told(self._trials, 0, "trials")
+        return loss
 
     def _units(self, name: str) -> int:
         rows, columns = self._job.pattern.grid(self._layers[name].shape)
