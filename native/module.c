@@ -7,7 +7,7 @@
 #include "module.h"
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "fewer._native", "Compiled kernels; see fewer.runtime and fewer.linear.", 0, NULL,
+    PyModuleDef_HEAD_INIT, "fewer._native", "Compiled kernels; see fewer.runtime, fewer.linear and fewer.update.", 0, NULL,
 };
 
 PyMODINIT_FUNC PyInit__native(void)
@@ -15,7 +15,7 @@ PyMODINIT_FUNC PyInit__native(void)
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL)
         return NULL;
-    PyMethodDef *const tables[] = {linear_methods, runtime_methods};
+    PyMethodDef *const tables[] = {linear_methods, runtime_methods, update_methods};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         if (PyModule_AddFunctions(module, tables[i]) < 0) {
             Py_DECREF(module);

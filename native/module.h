@@ -7,5 +7,6 @@
 
 extern PyMethodDef linear_methods[];
 extern PyMethodDef runtime_methods[];
+extern PyMethodDef update_methods[];
 
 #endif

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The compiled core under AddressSanitizer and UBSan: a sanitised extension beside a copy of the package, and a command
-# run on it; without one, the tests of the solvers. Usage: tests/linear/asan.sh PYTHON [COMMAND ...]
+# run on it; without one, the tests of solvers and refits. Usage: tests/linear/asan.sh PYTHON [COMMAND ...]
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=${1:-"$root/.venv/bin/python"}
@@ -18,6 +18,7 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 if [ $# -eq 0 ]; then
     set -- "$python" -m pytest -p no:cacheprovider --rootdir="$root" -c "$root/pyproject.toml" -q -x -W ignore \
         "$root/tests/linear/test_linear_paths.py" "$root/tests/linear/test_linear_losses.py" \
-        "$root/tests/linear/test_linear_general.py" "$root/tests/linear/test_linear_roads.py" -k "not import_is_light and not million"
+        "$root/tests/linear/test_linear_general.py" "$root/tests/linear/test_linear_roads.py" \
+        "$root/tests/update/test_supports.py" -k "not import_is_light and not million"
 fi
 LD_PRELOAD=$(gcc -print-file-name=libasan.so) "$@"

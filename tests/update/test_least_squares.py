@@ -64,6 +64,7 @@ def test_dead_inputs_do_not_disturb():
 
 
 def test_batches_of_supports_equal_single_solves(monkeypatch):
+    monkeypatch.setenv("FEWER_TIER", "dense")
     monkeypatch.setattr("fewer.update._supports._BATCH", 40)
     weight, _, gram = layer(rows=9)
     mask = random_mask(weight.shape, 0.4)

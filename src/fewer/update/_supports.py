@@ -7,18 +7,21 @@ from collections.abc import Iterator
 from array_api_compat import array_namespace, device, is_torch_array
 
 from fewer.types import Array, Mask
+from fewer.update._compiled import can_solve, solve_rows
 
 __all__ = ["solve_on_supports"]
 
-#: Numbers held at once in the stacked sub-matrices of one batch.
-_BATCH = 1 << 23
+#: Numbers held at once in the stacked sub-matrices of one batch: what stays in a cache, and sixteen times that where
+#: the arrays lie on a device that is only busy with more.
+_BATCH = 1 << 20
 
 
 def solve_on_supports(matrix: Array, right: Array, mask: Mask) -> Array:
     """Rows x with x zero off the row's support S and matrix[S, S] x[S] = right[S].
 
-    Rows are ordered by the size of their support and padded with the identity to the largest of their batch, so
-    that the padding is small; rows that share one support (whole columns dropped) are solved by one factorisation.
+    Rows that share one support (whole columns dropped) are solved by one factorisation; otherwise the compiled solver
+    takes them one by one, and what it cannot take (no extension, arrays elsewhere, a pivot that is not positive) goes
+    in batches.
     """
     xp = array_namespace(matrix, right, mask)
     rows, columns = right.shape
@@ -26,21 +29,35 @@ def solve_on_supports(matrix: Array, right: Array, mask: Mask) -> Array:
         return right
     if bool(xp.all(mask == mask[:1, :])):
         return _shared(matrix, right, mask[0, :])
+    if not can_solve(right):
+        return _in_batches(matrix, right, mask)
+    solved, failed = solve_rows(matrix, right, mask)
+    if bool(xp.any(failed)):
+        again = xp.nonzero(failed)[0]
+        solved[again, :] = _in_batches(matrix, xp.take(right, again, axis=0), xp.take(mask, again, axis=0))
+    return xp.astype(solved, right.dtype, copy=False)
+
+
+def _in_batches(matrix: Array, right: Array, mask: Mask) -> Array:
+    """Rows ordered by the size of their support and padded with the identity to the largest of their batch."""
+    xp = array_namespace(matrix, right, mask)
+    near = getattr(device(right), "type", "cpu") == "cpu"
+    room = _BATCH if near else 16 * _BATCH
     counts = xp.sum(xp.astype(mask, xp.int64), axis=1)
     by_size = xp.argsort(counts, stable=True)
     pieces = [
         _batch(matrix, xp.take(right, index, axis=0), xp.take(mask, index, axis=0), size)
-        for index, size in _batches(by_size, [int(n) for n in xp.take(counts, by_size)])
+        for index, size in _batches(by_size, [int(n) for n in xp.take(counts, by_size)], room)
     ]
     return xp.take(xp.concat(pieces, axis=0), xp.argsort(by_size, stable=True), axis=0)
 
 
-def _batches(order: Array, sizes: list[int]) -> Iterator[tuple[Array, int]]:
-    """Consecutive runs of rows whose padded systems fit in `_BATCH` numbers, with the largest size of each."""
+def _batches(order: Array, sizes: list[int], room: int) -> Iterator[tuple[Array, int]]:
+    """Consecutive runs of rows whose padded systems fit in `room` numbers, with the largest size of each."""
     start = 0
     while start < len(sizes):
         stop = start + 1
-        while stop < len(sizes) and (stop + 1 - start) * max(sizes[stop], 1) ** 2 <= _BATCH:
+        while stop < len(sizes) and (stop + 1 - start) * max(sizes[stop], 1) ** 2 <= room:
             stop += 1
         yield order[start:stop], sizes[stop - 1]
         start = stop
