@@ -49,7 +49,7 @@ def entropic_wasserstein(
     Args:
         weight: (out, in).
         mask: (out, in) bool; kept when `rule` is None.
-        input_sample: (tokens, in) some inputs; time and memory grow with tokens^2 * out.
+        input_sample: (tokens, in) some inputs; time grows with tokens^2 * out.
         rule: what to keep.
         smoothing: entropy weight, as a share of the mean cost.
         damping: share of the mean diagonal.
@@ -97,17 +97,28 @@ def entropic_wasserstein(
 
 
 def _mixed(xp: Any, have: Array, want: Array, smoothing: float, steps: int) -> Array:
-    """For every row of responses, what the transport plan sends each sample to: n P want."""
-    cost = (have[:, :, None] - want[:, None, :]) ** 2
-    scale = smoothing * xp.mean(cost, axis=(1, 2), keepdims=True)
-    score = -cost / xp.where(scale > 0, scale, xp.ones_like(scale))
+    """For every row of responses, what the transport plan sends each sample to: n P want.
+
+    Row by row: a plan that stays in the cache is scaled several times faster than a stack of plans.
+    """
+    return xp.stack([_sent(xp, have[row, :], want[row, :], smoothing, steps) for row in range(have.shape[0])])
+
+
+def _sent(xp: Any, have: Array, want: Array, smoothing: float, steps: int) -> Array:
+    """Sinkhorn's scaling of one plan, on a kernel whose every row and column holds a one.
+
+    The columns' shift is none of the first step's business, which scales them; the rows' is undone in what it starts
+    from. What underflows beside a one is not missed.
+    """
+    cost = (have[:, None] - want[None, :]) ** 2
+    scale = smoothing * float(xp.mean(cost)) or 1.0
+    score = cost * (-1.0 / scale)
+    score = score - xp.max(score, axis=0, keepdims=True)
+    peak = xp.max(score, axis=1)
+    kernel = xp.exp(score - peak[:, None])
+    turned, left = xp.matrix_transpose(kernel), xp.exp(peak)
+    right = left
     for _ in range(steps):
-        score = score - _log_sum(xp, score, 1)
-        score = score - _log_sum(xp, score, 2)
-    return xp.sum(xp.exp(score) * want[:, None, :], axis=2)
-
-
-def _log_sum(xp: Any, score: Array, axis: int) -> Array:
-    """Log sum exp along an axis, kept."""
-    top = xp.max(score, axis=axis, keepdims=True)
-    return top + xp.log(xp.sum(xp.exp(score - top), axis=axis, keepdims=True))
+        right = 1.0 / (turned @ left)
+        left = 1.0 / (kernel @ right)
+    return left * (kernel @ (right * want))

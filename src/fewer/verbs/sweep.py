@@ -70,10 +70,10 @@ class Sweep:
         target = Path(out)
         with whole(target) as partial:
             self.store.save(partial / "evidence")
-            extras = {f"level-{name.replace(':', '-')}.toml": r.to_toml() for name, r in self.recipes.items()}
+            names = {name: f"level-{name.replace(':', '-').replace(' ', '-')}.toml" for name in self.recipes}
+            extras = {names[name]: recipe.to_toml() for name, recipe in self.recipes.items()}
             extras["sweep.json"] = self.comparison.to_json()
             self.comparison.to_html(str(partial / "report.html"))
-            names = {name: f"level-{name.replace(':', '-')}.toml" for name in self.recipes}
             mark = {"kind": "sweep", "levels": names, "dense": self.store.model, "calibration": self.calibration}
             write_extras(partial, extras, mark)
         return target
