@@ -117,14 +117,15 @@ class _Program:
         xp = self.xp
         keep, cut = xp.astype(mask, xp.float64), shrink * self.unit
         both, lag, pull = self.start, xp.zeros_like(self.start), xp.zeros_like(self.response)
-        sparse = self.start * keep
+        sparse, image = self.start * keep, self.response
         for _ in range(steps):
             size = xp.abs(both - lag) - cut
             sparse = xp.sign(both - lag) * xp.where(size > 0, size, xp.zeros_like(size)) * keep
-            allowed = self.project(both @ self.inputs.T - pull)
+            allowed = self.project(image - pull)
             both = (sparse + lag + (allowed + pull) @ self.inputs) @ self.inverse
             lag = lag + sparse - both
-            pull = pull + allowed - both @ self.inputs.T
+            image = both @ self.inputs.T
+            pull = pull + allowed - image
         return sparse
 
     def violation(self, weight: Array) -> tuple[float, float]:
