@@ -35,6 +35,8 @@ def main() -> None:
     windows = _windows(args.data, dense, args.samples, args.length)
     held_out = _windows(args.eval, dense, args.eval_samples, args.length)
     wanted = [p for p in PAIRS if getattr(args, p.checkout) and (not args.only or p.name in args.only.split(","))]
+    if hasattr(dense.module.model, "decoder"):
+        wanted = [pair for pair in wanted if not pair.llama_alone]
     rows = [_row(dense, pair, Path(getattr(args, pair.checkout)), windows, held_out) for pair in wanted]
     result = {
         "machine": str(machine()),

@@ -34,6 +34,11 @@ class Pair:
         fewer.prune(model, data, inplace=True, **self.options(windows))
 
     @property
+    def llama_alone(self) -> bool:
+        """Whether the authors' code knows no other architecture."""
+        return self.checkout in ("gblm", "dsnot")
+
+    @property
     def command(self) -> str:
         """Our options as the command line takes them."""
         words = []
@@ -49,11 +54,14 @@ def _called(function: str, module: str = "lib.prune", **settings: Any) -> Callab
     """Call one of their functions in the form that all of these repositories share."""
 
     def run(checkout: Path, model: nn.Module, windows: Tensor) -> None:
-        prune = getattr(imported(checkout, module, windows), function)
+        opt = hasattr(model.model, "decoder")
+        home = f"{module}_opt" if opt and (checkout / "lib" / "prune_opt.py").exists() else module
+        prune = getattr(imported(checkout, home, windows), function)
         given = {"nsamples": len(windows), "seed": 0, "use_variant": False, "seqlen": windows.shape[1]}
+        given |= settings | ({"model": "opt"} if opt else {})
         n, m = settings.get("pattern", (0, 0))
         with around(model, windows.shape[1]):
-            prune(Namespace(**given, **settings), model, None, torch.device("cpu"), prune_n=n, prune_m=m)
+            prune(Namespace(**given), model, None, torch.device("cpu"), prune_n=n, prune_m=m)
 
     return run
 
