@@ -148,7 +148,7 @@ double fewer_glm_gap(const Model *m, const int64_t *list, int64_t count, double 
         const double l1 = m->lam * m->l1[j], l2 = m->lam * m->l2[j], u = *scale * m->g[j];
         if (!isfinite(l1))
             continue;
-        if (l1 == 0 && l2 == 0 && !m->low) {
+        if (l1 == 0 && l2 == 0 && !(m->low && isfinite(u > 0 ? m->high[j] : m->low[j]))) {
             /* A free column must have no gradient: what it would still gain, and more, counts as gap. */
             const double *x = m->X + j * m->n;
             double h = 0;

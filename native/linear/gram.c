@@ -33,7 +33,7 @@ double fewer_gram_gap(const GramTask *t, double *objective)
     double gap = *objective - scale * ry + 0.5 * scale * scale * rr;
     for (int64_t j = 0; j < t->k; j++) {
         const double l2 = t->lam * t->l2[j], l1 = t->lam * t->l1[j], u = scale * t->g[j];
-        if (l1 == 0 && l2 == 0 && !t->low) {
+        if (l1 == 0 && l2 == 0 && !(t->low && isfinite(u > 0 ? t->high[j] : t->low[j]))) {
             /* A free column must have no gradient: what it would still gain, and more, counts as gap. */
             gap += fabs(u) * (fabs(t->b[j]) + (t->G[j * t->ldg + j] > 0 ? fabs(u) / t->G[j * t->ldg + j] : 0));
             continue;

@@ -75,7 +75,7 @@ static double gap_of(ResidualTask *t, double *objective, double *multiple)
     double gap = *objective - scale * ry + 0.5 * scale * scale * rr;
     for (int64_t w = 0; w < t->k; w++) {
         const double l2 = t->lam * t->l2[w], l1 = t->lam * t->l1[w], u = scale * t->g[w];
-        if (l1 == 0 && l2 == 0 && !t->low) {
+        if (l1 == 0 && l2 == 0 && !(t->low && isfinite(u > 0 ? t->high[w] : t->low[w]))) {
             gap += fabs(u) * (fabs(t->b[w]) + (t->norm[w] > 0 ? fabs(u) / t->norm[w] : 0));
             continue;
         }

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from certify import dual_value, intercept_slack, objective
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor
 
 from fewer import linear as fl
@@ -190,6 +191,40 @@ def test_not_worse_than_scikit_learn_logistic(name):
     coef, b0 = (theirs.coef_[0], theirs.intercept_[0]) if name == "logistic" else (theirs.coef_.T, theirs.intercept_)
     other = loss.value(X @ coef + b0, y, np.full(120, 1 / 120)) + lam * np.abs(coef).sum()
     assert mine.objective <= other * (1 + 1e-8)
+
+
+@pytest.mark.parametrize("options", [{}, {"mix": 0.6}, {"lower": -0.2, "upper": 0.3}, {"intercept": False}])
+@pytest.mark.parametrize("make", [np.asarray, sp.csc_array])
+def test_classes_together_reach_the_optimum_of_class_by_class(options, make, monkeypatch):
+    X, y, s = problem("multinomial")
+    factors = np.ones(12)
+    factors[[0, 5]] = 0.0, np.inf
+    options = {"factors": factors, "weights": s, "count": 8, "ratio": 0.02, "tol": 1e-8, **options}
+    together = fl.glm_path(make(X), y, fl.Multinomial(3), **options)
+    monkeypatch.setattr("fewer.linear.newton._LARGEST", -1)
+    alone = fl.glm_path(make(X), y, fl.Multinomial(3), **options)
+    assert together.converged.all() and alone.converged.all()
+    assert together.iterations.sum() < 0.7 * alone.iterations.sum()
+    np.testing.assert_allclose(together.objectives, alone.objectives, rtol=1e-7)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csc_array])
+@pytest.mark.parametrize("name", ["logistic", "poisson", "huber", "efron", "multinomial"])
+def test_free_columns_inside_bounds_are_fitted_to_their_bounds(name, make):
+    X, y, _ = problem(name)
+    loss, factors = ALL[name], np.where(np.arange(12) < 4, 0.0, 1.0)
+    lower = np.array([0.0, -np.inf, -0.1, -0.4, *[-np.inf] * 8])
+    got = fl.glm_path(make(X), y, loss, lams=[1e3], factors=factors, lower=lower, upper=1.5, tol=1e-9)
+    K, free = loss.width, np.tile(np.arange(12) < 4, loss.width)
+
+    def value(v):
+        eta = (X @ v[:-K].reshape(K, -1).T + loss.intercept * v[-K:]).squeeze()
+        return loss.value(eta, y, np.full(60, 1 / 60))
+
+    box = [(low, 1.5) if use else (0, 0) for low, use in zip(np.tile(lower, K), free, strict=True)]
+    want = minimize(value, np.zeros(13 * K), bounds=[*box, *[(-9, 9)] * K], options={"ftol": 1e-15, "maxfun": 10**6})
+    assert got.converged.all() and got.sizes[0] <= 4
+    np.testing.assert_allclose(got.objectives[0], want.fun, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "peer"), [("poisson", PoissonRegressor), ("gamma", GammaRegressor)])

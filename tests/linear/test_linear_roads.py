@@ -12,6 +12,7 @@ from awkward import KINDS, draw
 from certify import INF, objective
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
 from sklearn.linear_model import Lasso
 
 from fewer import linear as fl
@@ -59,6 +60,21 @@ def test_any_road_reaches_the_same_objectives(seed, n, p, kind, road, intercept)
     got = ROADS[road](X, y, {"lams": want.lams, "tol": 1e-10, "intercept": intercept, **more})
     assert got.converged.all() and len(got) == 5
     np.testing.assert_allclose(got.objectives, want.objectives, rtol=1e-8, atol=1e-12 * (y @ y))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(6, 50), st.integers(1, 4), st.sampled_from(sorted(ROADS)))
+def test_free_columns_inside_bounds_are_fitted_to_their_bounds(seed, n, free, road):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(n, 8)), rng.normal(size=n) * 3
+    low, high = rng.choice([-INF, -0.3, 0.0], 8), rng.choice([0.0, 0.3, INF], 8) + 1e-3
+    factors = np.where(np.arange(8) < free, 0.0, 1.0)
+    kw = {"lams": [1e3], "tol": 1e-10, "factors": factors, "lower": low, "upper": high, "intercept": True}
+    got = ROADS[road](X, y, kw)
+    Z = X[:, :free] - X[:, :free].mean(axis=0)
+    want = lsq_linear(Z, y - y.mean(), bounds=(low[:free], high[:free]), tol=1e-14, method="bvls")
+    assert got.converged.all() and got.sizes[0] <= free
+    np.testing.assert_allclose(got.objectives[0], want.cost / n, rtol=1e-7)
 
 
 @settings(max_examples=15, deadline=None)

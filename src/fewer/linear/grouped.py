@@ -198,27 +198,12 @@ class _Grouped(_Model):
 
     def move(self, fit: _Fit, g: Vector, work: Index, lam: float) -> None:
         """One proximal Newton step on the groups in use, with a line search on the true objective."""
-        columns = self.columns_of(work)
+        columns, near = self.columns_of(work), 1e-6 if self.cautious else 1e-12
         H, pull, back = self.curvature(fit, columns)
         b, total = fit.b[columns], self.slope(fit).sum(axis=0)
         c = g + (pull.T @ total).reshape(self.K, -1).T + times(H, b)
-        near = 1e-6 if self.cautious else 1e-12
         change = quadratic(H, c, b, self.terms.take(work), lam, near) - b
-        line, shift = self.gather(columns) @ change, -pull @ change.T.ravel() - back @ total
-        before, t = fit.value + self.price(fit.b, lam), 1.0
-        while t > 1e-9:
-            eta, loss, new = fit.eta + t * line, fit.loss, fit.b.copy()
-            if isinstance(loss, Ordinal):
-                loss = Ordinal(loss.classes, tuple(np.asarray(loss.cuts) - t * shift))
-            else:
-                eta = eta + t * shift
-            new[columns] = b + t * change
-            value = self.value(loss, eta)
-            if value + self.price(new, lam) <= before + 1e-14 * abs(before):
-                fit.loss, fit.b, fit.eta, fit.value = loss, new, eta, value
-                fit.b0 = fit.b0 + (0.0 if isinstance(loss, Ordinal) else t * shift)
-                return
-            t *= 0.5
+        self.leap(fit, columns, lam, change, -pull @ change.T.ravel() - back @ total)
 
     def minimise(self, fit: _Fit, lam: float, goal: float, most: int, work: Index) -> tuple[Vector, float, float, int]:
         """Solve at lam, groups joining as they are found missing: (gradient, gap, KKT distance, Newton steps)."""

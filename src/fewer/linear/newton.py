@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import kernels
-from fewer.linear.coupled import Ordinal
+from fewer.linear.coupled import Multinomial, Ordinal
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import Matrix
 from fewer.linear.progress import lay_out
+from fewer.linear.quadratic import between, coupling
 from fewer.linear.result import Path
 from fewer.linear.terms import Terms
 
@@ -24,6 +25,8 @@ __all__ = ["newton_path"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
+#: Beyond so many coefficients their joint second derivative takes longer than going class by class.
+_LARGEST = 3000
 
 
 @dataclass
@@ -79,12 +82,15 @@ class _Model:
             self._root(fit)
             return
         for _ in range(60 if self.constant else 0):
-            slope = self.slope(fit)
-            bend = fit.loss.bend(self.flat(fit.eta), self.y, self.s).reshape(slope.shape)
+            slope, eta = self.slope(fit), self.flat(fit.eta)
             grad, size = slope.sum(axis=0), np.abs(slope).sum(axis=0)
             if np.all(np.abs(grad) <= 1e-13 * size + 1e-300):
                 break
-            step, t = -grad / bend.sum(axis=0), 1.0
+            if isinstance(fit.loss, Multinomial):
+                bend = coupling(fit.loss, eta, self.y, self.s, self.K).sum(axis=0)
+            else:
+                bend = np.diag(fit.loss.bend(eta, self.y, self.s).sum(axis=0))
+            step, t = -np.linalg.pinv(bend, rcond=1e-12, hermitian=True) @ grad, 1.0
             while t > 1e-9:
                 value = self.value(fit.loss, fit.eta + t * step)
                 if value <= fit.value + 1e-15 * abs(fit.value):
@@ -143,6 +149,7 @@ class _Model:
             X = X.toarray() if hasattr(X, "toarray") else X
             bend = fit.loss.bend(self.flat(fit.eta), self.y, self.s).reshape(slope.shape)
             h, pull = np.square(X, dtype=np.float64).T @ bend, np.abs(g[free])
+            pull = np.where(terms.loose(g)[free], pull, 0.0)  # towards a bound, the conjugate has counted it
             slack += float(np.sum(pull * (np.abs(b[free]) + pull / np.where(h > 0, h, np.inf))))
         kkt = max(terms.kkt(b[:, k], g[:, k], lam) for k in range(self.K))
         return max(fit.value + self.price(fit.b, lam) - dual + slack, 0.0), kkt, scale
@@ -187,6 +194,53 @@ class _Model:
                 return
             t *= 0.5
 
+    def leap(self, fit: _Fit, columns: Index, lam: float, change: Vector, shift: Vector) -> None:
+        """Move in every predictor at once, with a line search on the true objective.
+
+        Args:
+            change: (k, K) of the coefficients on `columns`.
+            shift: (K,) of the constants, or minus that of every cut point.
+        """
+        b, line = fit.b[columns], self.gather(columns) @ change
+        before, t = fit.value + self.price(fit.b, lam), 1.0
+        while t > 1e-9:
+            eta, loss, new = fit.eta + t * line, fit.loss, fit.b.copy()
+            if isinstance(loss, Ordinal):
+                loss = Ordinal(loss.classes, tuple(np.asarray(loss.cuts) - t * shift))
+            else:
+                eta = eta + t * shift
+            new[columns] = b + t * change
+            value = self.value(loss, eta)
+            if value + self.price(new, lam) <= before + 1e-14 * abs(before):
+                fit.loss, fit.b, fit.eta, fit.value = loss, new, eta, value
+                fit.b0 = fit.b0 + (0.0 if isinstance(loss, Ordinal) else t * shift)
+                return
+            t *= 0.5
+
+    def moving(self, fit: _Fit, g: Vector, work: Index, lam: float) -> NDArray[np.bool_]:
+        """(k, K) which coefficients are in use or out of place."""
+        return np.asarray((fit.b[work] != 0) | (np.abs(g) > lam * self.terms.l1[work][:, None]))
+
+    def together(
+        self, fit: _Fit, g: Vector, work: Index, on: NDArray[np.bool_], lam: float, tol: float, most: int
+    ) -> None:
+        """One proximal Newton step for classes: a quadratic problem in the coefficients `on` of all of them."""
+        b, slope, eta = fit.b[work], self.slope(fit), self.flat(fit.eta)
+        picks = [np.flatnonzero(on[:, k]) for k in range(self.K)]
+        each, names = coupling(fit.loss, eta, self.y, self.s, self.K), np.concatenate(picks)
+        H, pull, back = between(self.gather(work), each, picks, self.constant)
+        H.flat[:: len(H) + 1] *= 1 + 1e-9  # a shift common to all classes changes nothing: H may be singular
+        start = b.T[on.T]
+        d = g.T[on.T] + slope.sum(axis=0) @ pull
+        own = np.maximum(fit.loss.mean(eta)[np.arange(len(eta)), self.y.astype(np.int64)], 1e-6)
+        rr = float(self.s @ (1.0 / own - 1.0))  # the least square of a residual whose gradient is that of the loss
+        c, wide = d + H @ start, lay_out(self.terms.take(work[names]))
+        warm, yy = kernels.Warm(start.copy(), start.copy()), rr + float(start @ (2 * d + H @ start))
+        B, _, _ = kernels.gram_path(H, yy, c, wide, warm, np.array([lam]), tol, most)
+        change = np.zeros((self.K, len(work)))
+        change[on.T] = B[0] - start
+        self.leap(fit, work, lam, change.T, -pull @ (B[0] - start) - back @ slope.sum(axis=0))
+
     def solve(
         self, fit: _Fit, lam: float, goal: float, most: int, start: Index
     ) -> tuple[Vector, float, float, float, int]:
@@ -212,9 +266,14 @@ class _Model:
                 stall, before = (0 if before - now > 1e-4 * goal else stall + 1), now
                 if part <= 0.5 * goal or stall > 8:
                     break
-                for k in range(self.K):
-                    local = local if k == 0 else self.gradient(fit, work)
-                    self.step(fit, local, work, lam, k, inner * max(0.05 * part, 0.1 * goal) / self.K, 10_000)
+                near = inner * max(0.05 * part, 0.1 * goal)
+                on = self.moving(fit, local, work, lam)
+                if isinstance(fit.loss, Multinomial) and np.count_nonzero(on) <= _LARGEST:
+                    self.together(fit, local, work, on, lam, near, 10_000)
+                else:
+                    for k in range(self.K):
+                        local = local if k == 0 else self.gradient(fit, work)
+                        self.step(fit, local, work, lam, k, near / self.K, 10_000)
                 self.settle(fit)
                 rounds += 1
             if len(work) == 0:

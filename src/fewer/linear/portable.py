@@ -27,10 +27,9 @@ class _Task:
         """Gap and objective of the subproblem."""
         rr = max(self.yy - float(self.b @ (self.c + self.g)), 0.0)
         found = self.terms.certify(self.b, self.g, lam, rr, self.yy - float(self.b @ self.c))
-        free = (self.terms.l1 == 0) & (self.terms.l2 == 0)
-        pull, diagonal = np.abs(self.g[free]), np.einsum("ii->i", self.G)[free]
-        slack = pull @ (np.abs(self.b[free]) + pull / np.where(diagonal > 0, diagonal, np.inf))
-        return found.gap + float(slack), found.objective
+        loose = self.terms.loose(self.g)
+        pull, diagonal = np.abs(self.g[loose]), np.einsum("ii->i", self.G)[loose]
+        return found.gap + float(pull @ (pull / np.where(diagonal > 0, diagonal, np.inf))), found.objective
 
     def sweep(self, lam: float) -> None:
         l1, l2 = lam * self.terms.l1, lam * self.terms.l2

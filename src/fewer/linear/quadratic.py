@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from fewer.linear.blocks import Blocks
 from fewer.linear.coupled import Multinomial
 from fewer.linear.losses import Loss
 
-__all__ = ["coupling", "joint", "quadratic", "times"]
+__all__ = ["between", "coupling", "joint", "quadratic", "times"]
 
 Vector = NDArray[np.float64]
 
@@ -61,20 +63,31 @@ def coupling(loss: Loss, eta: Vector, y: Vector, s: Vector, K: int) -> Vector:
 
 
 def joint(X: Vector, each: Vector, moving: bool) -> tuple[Vector, Vector, Vector]:
-    """`_Grouped.curvature` for several predictors."""
-    n, K, _ = each.shape
-    A = np.column_stack([X, np.ones(n)])
-    full = np.empty((K, A.shape[1], K, A.shape[1]))
+    """`_Grouped.curvature` for several predictors: every column in every one of them."""
+    return between(X, each, [np.arange(X.shape[1])] * each.shape[1], moving)
+
+
+def between(X: Vector, each: Vector, picks: Sequence[NDArray[np.int64]], moving: bool) -> tuple[Vector, Vector, Vector]:
+    """Curvature among some columns of each predictor, `picks`, with the constants left out, and what moves those.
+
+    Returns:
+        H (m, m) for the m picked coefficients, predictor by predictor; pull (K, m) and back (K, K), by which constants
+        follow: minus pull times the change, minus back times the sum of slopes.
+    """
+    K, parts = len(picks), [X[:, pick] for pick in picks]
+    ends = np.cumsum([0, *(len(pick) for pick in picks)])
+    H, cross = np.empty((ends[-1], ends[-1])), np.zeros((K, ends[-1]))
     for k in range(K):
         for m in range(k + 1):
-            full[k, :, m] = A.T @ (A * each[:, k, m][:, None])
-            full[m, :, k] = full[k, :, m].T
-    size = K * X.shape[1]
-    H = full[:, :-1, :, :-1].reshape(size, size)
+            rows, columns = slice(ends[k], ends[k + 1]), slice(ends[m], ends[m + 1])
+            weighted = parts[m] * each[:, k, m][:, None]
+            H[rows, columns] = parts[k].T @ weighted
+            H[columns, rows] = H[rows, columns].T
+            cross[k, columns] = weighted.sum(axis=0)
+            cross[m, rows] = each[:, k, m] @ parts[k]
     if not moving:
-        return H, np.zeros((K, size)), np.zeros((K, K))
-    back = np.linalg.pinv(full[:, -1, :, -1], rcond=1e-12, hermitian=True)
-    cross = full[:, -1, :, :-1].reshape(K, size)
+        return H, np.zeros_like(cross), np.zeros((K, K))
+    back = np.linalg.pinv(each.sum(axis=0), rcond=1e-12, hermitian=True)
     pull = back @ cross
     return H - cross.T @ pull, pull, back
 

@@ -41,6 +41,14 @@ class Terms:
         """Only L1: no ridge part and no bounds."""
         return self.low is None and not self.l2.any()
 
+    def loose(self, g: Vector) -> NDArray[np.bool_]:
+        """Like g, (p,) or (p, K): free columns without a bound where g pulls, which no dual point can answer for."""
+        free = ((self.l1 == 0) & (self.l2 == 0)).reshape(-1, *([1] * (g.ndim - 1)))
+        if self.low is None or self.high is None:
+            return np.broadcast_to(free, g.shape)
+        low, high = (bound.reshape(free.shape) for bound in (self.low, self.high))
+        return np.asarray(free & ~np.isfinite(np.where(g > 0, high, low)))
+
     def take(self, index: NDArray[np.int64]) -> Terms:
         """The same terms for some columns."""
         bound = (None, None) if self.low is None or self.high is None else (self.low[index], self.high[index])
@@ -100,4 +108,5 @@ class Terms:
         objective = 0.5 * rr + price
         scale = self.scale(g, lam)
         gap = objective - scale * ry + 0.5 * scale * scale * rr + self.conjugate(scale * g, lam)
+        gap += float(np.sum(np.where(self.loose(g), np.abs(g * b), 0.0)))
         return Certificate(objective, max(gap, 0.0), self.kkt(b, g, lam), scale)
