@@ -27,6 +27,8 @@ _NOT_MEASURED = frozenset({"weight", "mask"})
 _RANK, _TOKENS = 8, 512
 #: Damage is measured through the Gram matrix where the Gram matrices of one block stay below this many bytes.
 _CHEAP_GRAM = 96 << 20
+#: Why a weight that is no layer is left alone.
+_UNSEEN = "no layer: what it multiplies is not known"
 
 
 class _Entry(Protocol):
@@ -128,6 +130,11 @@ class Plan:
         return max(blocks.values(), default=0)
 
     @property
+    def unseen(self) -> int:
+        """Weights in parameters that are no layer, so that nobody can prune them by name either."""
+        return sum(math.prod(row.shape) for row in self.excluded if row.reason == _UNSEEN)
+
+    @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change when anything in the plan does."""
         text = json.dumps(self.to_dict(), sort_keys=True)
@@ -173,9 +180,7 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     recipe = recipe.resolve()
     pattern = parse(recipe.pattern)
     chosen, excluded = _choose(outline.candidates, recipe)
-    excluded += tuple(
-        Excluded(name, shape, "no layer: what it multiplies is not known") for name, shape in outline.unseen
-    )
+    excluded += tuple(Excluded(name, shape, _UNSEEN) for name, shape in outline.unseen)
     for entry in chosen:
         pattern.check(entry.shape, entry.name)
     for row in recipe.where:

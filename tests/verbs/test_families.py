@@ -64,6 +64,11 @@ def test_memory_and_stream_agree(family, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_experts_of_unknown_layout_are_spoken_of():
+    done = fewer.prune(zoo.make("llama4"), zoo.sample("llama4"), score="wanda")
+    assert "27,648 weights belong to no layer and were left alone: `fewer plan` names them" in done.notes
+
+
 def test_a_layer_that_is_only_read_is_named(tmp_path):
     config = hf.MambaConfig(**{**zoo.SMALL, "state_size": 8})
     with pytest.raises(FewerError, match=r"'backbone\.layers\.0\.mixer\.dt_proj' was never called .* leave it out"):

@@ -161,17 +161,21 @@ class Engine:
         return visit
 
     def notes(self) -> tuple[str, ...]:
-        """What the updates had to say, each thing once, with the number of layers it happened in."""
+        """What the updates had to say, each thing once, with the number of layers; first, what no layer is made of."""
         heard: dict[str, list[str]] = {}
         for name, notes in self.layer_notes.items():
             for key, value in notes.items():
                 if isinstance(value, str):
                     said = f"{self.recipe.update} chose {value}" if key == "solver" else value
                     heard.setdefault(said, []).append(name)
-        return tuple(
+        found = [
             f"{text} (layer {names[0]})" if len(names) == 1 else f"{text} ({len(names)} layers, first {names[0]})"
             for text, names in heard.items()
-        )
+        ]
+        unseen = self.plan.unseen
+        if unseen > self.plan.total // 100:
+            found.insert(0, f"{unseen:,} weights belong to no layer and were left alone: `fewer plan` names them")
+        return tuple(found)
 
 
 def run_rounds(engine: Engine, opened: Opened, batches: Batches | None, names: tuple[str, ...]) -> None:
