@@ -7,5 +7,6 @@ PyObject *fewer_gram_path(PyObject *self, PyObject *const *args, Py_ssize_t narg
 PyObject *fewer_gram_block(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_csc_tdot(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *fewer_extremes(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_glm_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 #endif

@@ -15,15 +15,17 @@ static inline double gradient(const ResidualTask *t, int64_t w)
     if (t->X)
         return t->unit * fewer_dot(t->X + j * t->n, t->r, t->n) + t->shift * t->mass[w];
     const int64_t stop = t->start[j + 1];
-    double a = 0, b = 0;
+    const double *x = t->weighted, *r = t->r;
+    const int32_t *row = t->row;
+    double a = 0, b = 0, c = 0, d = 0;
     int64_t e = t->start[j];
-    for (; e + 2 <= stop; e += 2) {
-        a += t->weighted[e] * t->r[t->row[e]];
-        b += t->weighted[e + 1] * t->r[t->row[e + 1]];
+    for (; e + 4 <= stop; e += 4) {
+        a += x[e] * r[row[e]], b += x[e + 1] * r[row[e + 1]];
+        c += x[e + 2] * r[row[e + 2]], d += x[e + 3] * r[row[e + 3]];
     }
-    if (e < stop)
-        a += t->weighted[e] * t->r[t->row[e]];
-    return t->unit * (a + b) + t->shift * t->mass[w];
+    for (; e < stop; e++)
+        a += x[e] * r[row[e]];
+    return t->unit * ((a + b) + (c + d)) + t->shift * t->mass[w];
 }
 
 static inline void move(ResidualTask *t, int64_t w, double delta)
@@ -89,11 +91,12 @@ static double gap_of(ResidualTask *t, double *objective, double *multiple)
     return gap;
 }
 
-/* One round over the listed columns; returns the decrease of the objective that it was good for. */
+/* One round over the listed columns; returns the decrease of the objective that it was good for. `reach` becomes the
+ * largest step in units of its threshold: by about so much the residual still has to shrink to be a dual point. */
 FEWER_CLONES
-static double sweep(ResidualTask *t, const int64_t *list, int64_t m)
+static double sweep(ResidualTask *t, const int64_t *list, int64_t m, double *reach)
 {
-    double gain = 0;
+    double gain = 0, most = 0;
     for (int64_t i = 0; i < m; i++) {
         const int64_t w = list[i];
         if (!(t->norm[w] > 0))
@@ -107,8 +110,11 @@ static double sweep(ResidualTask *t, const int64_t *list, int64_t m)
             t->b[w] = z;
             move(t, w, delta);
             gain += 0.5 * whole * delta * delta;
+            if (t->l2[w] == 0 && whole * fabs(delta) > most * t->lam * t->l1[w])
+                most = whole * fabs(delta) / (t->lam * t->l1[w]);
         }
     }
+    *reach = most;
     return gain;
 }
 
@@ -202,43 +208,49 @@ static void screen(ResidualTask *t, double gap, double scale, int8_t *gone)
     }
 }
 
-void fewer_residual_solve(ResidualTask *t, double tol, int64_t most, double *stats, int64_t *list, double *history)
+/* Stops at a gap of tol, once a round lowers the objective by no more than `settle` as well.  Rounds are cheap where few
+ * columns move and a gap costs half of one, so it is measured when the steps have become as small as it will need. */
+void fewer_residual_solve(ResidualTask *t, double tol, double settle, int64_t most, double *stats, int64_t *list,
+                          double *history)
 {
-    double objective, scale, here = gap_of(t, &objective, &scale), gap = here, small = 0.3 * tol, floor = objective - gap;
-    int64_t rounds = 0, checks = 0;
+    double objective, scale, here = gap_of(t, &objective, &scale), gap = here, floor = objective - gap;
+    double gain = INFINITY, reach;
+    int64_t rounds = 0, checks = 0, stuck = 0;
     int8_t *gone = (int8_t *)(list + t->k);
     memset(gone, 0, (size_t)t->k);
-    while (gap > tol && rounds < most) {
+    while ((gap > tol || gain > settle) && rounds < most && stuck < 1000) {
         screen(t, here, scale, gone);
         int64_t m = 0;
         for (int64_t w = 0; w < t->k; w++)
             if (!gone[w] && (t->b[w] != 0 || fabs(t->g[w]) > t->lam * t->l1[w]))
                 list[m++] = w;
-        double first = 0;
-        for (int64_t i = 0; i < 12 * DEPTH && rounds < most; i++, rounds++) {
+        const double paid = price(t);
+        int64_t i = 0;
+        do {
             double *now = history + (i % DEPTH) * m;
             for (int64_t e = 0; e < m; e++)
                 now[e] = t->b[list[e]];
-            const double gain = sweep(t, list, m);
-            if (i == 0)
-                first = gain;
-            if (i % DEPTH == DEPTH - 1) {
+            gain = sweep(t, list, m, &reach);
+            i++, rounds++;
+            if (i % DEPTH == 0) {
                 double *last = history + DEPTH * m;
                 for (int64_t e = 0; e < m; e++)
                     last[e] = t->b[list[e]];
                 accelerate(t, list, m, history, last + m);
             }
-            if (gain <= 1e-3 * first || gain <= small)
-                break;
-        }
+        } while ((reach * paid + gain > t->pace * tol || gain > settle) && i < 2 * DEPTH && rounds < most);
         const double old = gap;
         here = gap_of(t, &objective, &scale);
         floor = objective - here > floor ? objective - here : floor; /* the best dual seen stays a bound */
         gap = objective - floor;
         checks++;
-        if (gap > 0.5 * old)
-            small *= 0.1; /* the rounds stopped too early for this gap */
-        if (!(small > 0))
+        /* What a step says about the gap differs from problem to problem, and is learnt. */
+        if (here > tol && reach * paid + gain <= t->pace * tol)
+            t->pace *= fmax(0.1, 0.5 * tol / here);
+        else if (here < 0.5 * tol && t->pace < 1e3)
+            t->pace *= 2;
+        stuck = gap > 0.5 * old ? stuck + 1 : 0;
+        if (gain == 0 && i == 1)
             break;
     }
     stats[0] = gap, stats[1] = (double)rounds, stats[2] = (double)checks, stats[3] = objective;

@@ -17,10 +17,11 @@ typedef struct {
     const double *weight;  /* per row, or NULL for `unit`; always NULL for dense columns */
     const double *mean, *mass, *norm; /* per working column: mean, sum of weighted entries, squared norm (centred) */
     const double *l1, *l2, *low, *high, *y;
-    double lam, shift;
+    double lam, shift, pace; /* pace: multiple of the tolerance at which a step is short enough to look at the gap */
     double *b, *r, *g;
 } ResidualTask;
 
-void fewer_residual_solve(ResidualTask *t, double tol, int64_t most, double *stats, int64_t *list, double *history);
+void fewer_residual_solve(ResidualTask *t, double tol, double settle, int64_t most, double *stats, int64_t *list,
+                          double *history);
 void fewer_residual_carry(ResidualTask *t, const double *before, double ratio, int64_t *list, double *history);
 #endif

@@ -2,6 +2,7 @@
 #include "linear.h"
 #include "residual.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@ PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t 
         PyErr_SetString(PyExc_TypeError, "residual_path takes 32 arguments");
         return NULL;
     }
-    ResidualTask t = {0};
+    ResidualTask t = {.pace = 1};
     t.X = PyLong_AsVoidPtr(args[0]), t.n = PyLong_AsLongLong(args[1]);
     t.data = PyLong_AsVoidPtr(args[2]), t.weighted = PyLong_AsVoidPtr(args[3]);
     t.row = PyLong_AsVoidPtr(args[4]), t.start = PyLong_AsVoidPtr(args[5]), t.unit = PyFloat_AsDouble(args[6]);
@@ -42,6 +43,11 @@ PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t 
     const int ok = t.g && list && history && kept;
     if (ok) {
         Py_BEGIN_ALLOW_THREADS
+        double null = 0;
+        for (int64_t i = 0; i < t.n; i++)
+            null += 0.5 * (t.weight ? t.weight[i] : t.unit) * t.y[i] * t.y[i];
+        /* The gap errs in first order of what is still to move, the objective in second; below lies rounding. */
+        const double settle = null > 0 ? fmax(0.1 * tol * tol / null, 1e-20 * null) : 0;
         for (int64_t i = 0; i < count; i++) {
             t.lam = lams[i];
             memcpy(kept, t.b, k * sizeof(double));
@@ -49,7 +55,7 @@ PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t 
                 fewer_residual_carry(&t, before, (t.lam - lam_at) / (lam_at - lam_before), list, history);
             memcpy(before, kept, k * sizeof(double));
             lam_before = lam_at;
-            fewer_residual_solve(&t, tol, most, stats + 4 * i, list, history);
+            fewer_residual_solve(&t, tol, settle, most, stats + 4 * i, list, history);
             lam_at = t.lam;
             memcpy(B + i * t.k, t.b, k * sizeof(double));
             memcpy(R + i * t.n, t.r, (size_t)t.n * sizeof(double));

@@ -7,6 +7,7 @@ PyMethodDef linear_methods[] = {
     {"gram_block", FAST(fewer_gram_block), METH_FASTCALL, "Some rows and columns of a Gram matrix."},
     {"residual_path", FAST(fewer_residual_path), METH_FASTCALL, "Lasso family on residuals, dense or sparse columns."},
     {"csc_tdot", FAST(fewer_csc_tdot), METH_FASTCALL, "Transposed sparse product with several vectors."},
+    {"extremes", FAST(fewer_extremes), METH_FASTCALL, "How far gradients stand above their thresholds."},
     {"glm_path", FAST(fewer_glm_path), METH_FASTCALL, "Proximal Newton along a path, dense columns."},
     {NULL, NULL, 0, NULL},
 };

@@ -16,7 +16,7 @@ from scipy.optimize import lsq_linear
 from sklearn.linear_model import Lasso
 
 from fewer import linear as fl
-from fewer.linear import kernels
+from fewer.linear import kernels, portable
 from fewer.linear.matrix import Dense
 from fewer.linear.terms import Terms
 from fewer.method import FewerError
@@ -226,3 +226,26 @@ def test_trend_is_certified_in_its_own_terms(order):
 def test_trend_refuses_an_order_that_does_not_fit():
     with pytest.raises(FewerError, match="order is 3"):
         fl.trend_path(None, np.arange(4.0), order=3)
+
+
+@pytest.mark.native
+def test_a_loose_gap_does_not_leave_the_objective_while_it_still_falls():
+    """A gap errs in first order of what is still to move, so the first one below a loose tolerance may come by luck."""
+    X = sp.random(300, 500, 0.05, random_state=1, format="csc")
+    y = X @ np.where(np.arange(500) < 40, 1.0, 0.0) + 0.1 * np.random.default_rng(1).normal(size=300)
+    loose = fl.path(X, y, count=20, tol=1e-2, intercept=False)
+    best = fl.path(X, y, lams=loose.lams, tol=1e-10, intercept=False).objectives
+    assert np.max(loose.objectives - best) < 0.5 * 1e-2**2 * loose.null
+
+
+@pytest.mark.native
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 70), st.integers(1, 20), st.sampled_from("CF"))
+def test_extremes_are_those_of_numpy(seed, p, m, order):
+    rng = np.random.default_rng(seed)
+    g, l1 = rng.normal(size=(p, m)), rng.choice([0.0, 0.5, 1.0, INF], p)
+    lams = rng.uniform(0.1, 1, m)
+    for got, want in zip(
+        kernels.extremes(np.array(g, order=order), l1, lams), portable.extremes(g, l1, lams), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)

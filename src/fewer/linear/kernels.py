@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fewer.linear import portable, tiers
 from fewer.linear.terms import Terms
 
-__all__ = ["Columns", "Data", "Factor", "Warm", "gram_block", "gram_path", "residual_path"]
+__all__ = ["Columns", "Data", "Factor", "Warm", "extremes", "gram_block", "gram_path", "residual_path"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -104,6 +104,18 @@ def gram_block(G: Vector, places: Index) -> Vector:
     places = np.ascontiguousarray(places)
     native.gram_block(G.ctypes.data, G.strides[0] // 8, places.ctypes.data, len(places), out.ctypes.data)
     return out
+
+
+def extremes(pulls: Vector, l1: Vector, lams: Vector) -> tuple[Vector, Vector]:
+    """Of gradients pulls (p, m): the largest |g| / l1 over priced columns, the largest |g| - lam l1 over all, (m,)."""
+    native = tiers.native()
+    if native is None:
+        return portable.extremes(pulls, l1, lams)
+    p, m = pulls.shape
+    ratio, over, lams = np.empty(m), np.empty(m), np.ascontiguousarray(lams)
+    down, across = (step // 8 for step in pulls.strides)
+    native.extremes(_at(pulls), p, m, down, across, _at(l1), _at(lams), _at(ratio), _at(over))
+    return ratio, over
 
 
 @dataclass

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fewer.linear.terms import Terms
 
-__all__ = ["gram_path"]
+__all__ = ["extremes", "gram_path"]
 
 Vector = NDArray[np.float64]
 
@@ -102,3 +102,12 @@ def gram_path(
             best = min(best, gap)
         B[i], Gs[i], stats[i] = task.b, task.g, (gap, rounds, rounds, objective)
     return B, Gs, stats
+
+
+def extremes(pulls: Vector, l1: Vector, lams: Vector) -> tuple[Vector, Vector]:
+    """The largest |g| / l1 over priced columns, and the largest |g| - lam l1 over all, for each column of pulls."""
+    size = np.abs(pulls)
+    paid = (l1 > 0) & np.isfinite(l1)
+    with np.errstate(invalid="ignore"):
+        over = np.max(size - l1[:, None] * lams, axis=0, initial=0.0)
+    return np.max(size[paid] / l1[paid, None], axis=0, initial=0.0), over

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fewer.linear.kernels import Warm
+from fewer.linear.kernels import Warm, extremes
 from fewer.linear.ready import Ready
 from fewer.linear.result import Path, Residuals
 from fewer.linear.terms import Certificate, Terms
 
-__all__ = ["Log", "State", "certificates", "choose", "guess", "lay_out", "stops", "working"]
+__all__ = ["Log", "State", "centred", "certificates", "choose", "guess", "lay_out", "stops", "working"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -141,21 +141,24 @@ def certificates(
         return [
             terms.certify(full[t], pulls[:, t], float(lam), float(rr[t]), float(ry[t])) for t, lam in enumerate(run)
         ]
-    l1, size = terms.l1, np.abs(pulls)
-    paid = (l1 > 0) & np.isfinite(l1)
+    l1 = terms.l1
     price = run * (np.abs(B) @ l1[work])
-    ratio = np.max(size[paid] / l1[paid, None], axis=0, initial=0.0) / run
-    scale = 1.0 / np.maximum(ratio, 1.0)
+    ratio, over = extremes(pulls, l1, run)
+    scale = 1.0 / np.maximum(ratio / run, 1.0)
     free = l1[work] == 0
-    slack = np.sum(np.abs(B[:, free]) * size[work[free]].T, axis=1)
+    slack = np.sum(np.abs(B[:, free] * pulls[work[free]].T), axis=1)
     with np.errstate(invalid="ignore"):
-        over = np.max(size - l1[:, None] * run, axis=0, initial=0.0)
         pull = np.abs(pulls[work].T - (run[:, None] * l1[work]) * np.sign(B))
     kkt = np.maximum(over, np.max(np.where(B != 0, pull, 0.0), axis=1, initial=0.0))
     objective = 0.5 * rr + price
     gap = np.maximum(objective - scale * ry + 0.5 * scale * scale * rr + slack, 0.0)
     made = np.column_stack([objective, gap, kkt, scale]).tolist()
     return [Certificate(*row) for row in made]
+
+
+def centred(pulls: Vector, ready: Ready, V: Vector) -> Vector:
+    """X'V with the means taken out of the columns of X."""
+    return pulls - np.outer(ready.means, V.sum(axis=0)) if ready.means.any() else pulls
 
 
 def lay_out(terms: Terms) -> Terms:

@@ -33,7 +33,6 @@ class _Residual:
         if isinstance(matrix, Sparse):
             weighted = matrix.data if uniform else matrix.data * s[matrix.rows]
             self.data = kernels.Data(None, matrix.data, weighted, matrix.rows, matrix.starts, uniform)
-            self._norms(ready, np.arange(len(ready.c)), matrix.squares(s))
         else:
             assert isinstance(matrix, Dense) and uniform
             self.data = kernels.Data(matrix.X, None, None, None, None, uniform)
@@ -47,8 +46,9 @@ class _Residual:
     def columns(self, ready: Ready, work: Index) -> kernels.Columns:
         new = work[np.isnan(self.norms[work])]
         if len(new):
-            x = ready.matrix.columns(new)  # type: ignore[union-attr]
-            self._norms(ready, new, np.einsum("ij,ij->j", x, x) * ready.job.weights[0])
+            s, x = ready.job.weights, ready.matrix.columns(new)  # type: ignore[union-attr]
+            sparse = isinstance(ready.matrix, Sparse)
+            self._norms(ready, new, x.multiply(x).T @ s if sparse else np.einsum("ij,ij->j", x, x) * s[0])
         means, mass, norms = (np.ascontiguousarray(a[work]) for a in (ready.means, ready.mass, self.norms))
         return kernels.Columns(work, means, mass, norms)
 
@@ -80,7 +80,7 @@ def follow_residual(ready: Ready) -> Generator[Vector, Vector, Path | None]:
             return None
         true = R + shifts[:, None]
         V = np.ascontiguousarray((true * s).T)
-        pulls = (yield V) - np.outer(ready.means, V.sum(axis=0))
+        pulls = progress.centred((yield V), ready, V)
         rr, ry = np.einsum("im,mi->m", V, true), ready.y @ V
         found = progress.certificates(ready, work, B, pulls, run, rr, ry)
         good = 0

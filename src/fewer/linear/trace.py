@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fewer.linear import kernels, tiers
 from fewer.linear.kernels import Factor, Warm
 from fewer.linear.matrix import Dense, Sparse
-from fewer.linear.progress import Log, State, certificates, choose, lay_out, stops, working
+from fewer.linear.progress import Log, State, centred, certificates, choose, lay_out, stops, working
 from fewer.linear.ready import Ready
 from fewer.linear.result import Path
 from fewer.linear.terms import Certificate, Terms
@@ -167,7 +167,7 @@ def _certify(
     else:
         residuals = pool.residuals(ready.y, places, np.ascontiguousarray(B.T))
         V = residuals * (pool.root[:, None] if np.ndim(pool.root) else pool.root)
-        pulls = (yield V) - np.outer(ready.means, V.sum(axis=0))
+        pulls = centred((yield V), ready, V)
     if len(ready.free):
         where = np.searchsorted(work, ready.free)
         moves = ready.inverse @ pulls[ready.free]
