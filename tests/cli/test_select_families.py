@@ -35,20 +35,9 @@ def select(table, family, *options, target=None):
     target = TARGETS[family] if target is None else target
     spare = [name for name in "gbmctds" if name not in target.split(",") and f"--weights={name}" not in options]
     drop = [word for name in spare for word in ("--drop", name)]
-    return [
-        "select",
-        str(table),
-        "--target",
-        target,
-        "--family",
-        family,
-        "--folds",
-        "3",
-        "--strengths",
-        "12",
-        *drop,
-        *options,
-    ]
+    order = ["--levels", "low,mid,high"] if family == "ordinal" else []
+    asked = ["--target", target, "--family", family, "--folds", "3", "--strengths", "12"]
+    return ["select", str(table), *asked, *order, *drop, *options]
 
 
 @pytest.mark.parametrize("family", TARGETS)
@@ -65,7 +54,7 @@ def test_a_category_enters_as_one_in_every_family(table, family, capsys):
 @pytest.mark.parametrize(
     ("family", "options", "part"),
     [
-        ("ordinal", ["--levels", "low,mid,high"], "between low < mid < high"),
+        ("ordinal", [], "between low < mid < high"),
         ("binomial", [], "log odds of 'yes'"),
         ("multinomial", ["--levels", "low,mid,high"], "for low, mid, high"),
         ("quantile", ["--quantile", "0.9"], "duality gap"),
@@ -144,6 +133,13 @@ def test_beliefs_are_trusted_as_far_as_they_help(table, tmp_path, suffix, capsys
         ("a,y\n1,p\n2,q\n3,q\n", ["--family", "binomial", "--folds", "2"], "class 'p' of 'y' has one row only"),
         ("a,y\n1,p\n2,q\n3,p\n4,q\n5,p\n", ["--family", "binomial"], "5 folds, but no more than 3 rows of any class"),
         ("a,y\n1,\xff\n", [], "usable row"),
+        (",a,y\n0,1,2\n1,2,3\n", [], "column 1 has no name, like an index"),
+        ("a\tb,y\n1,2\n2,3\n", ["--seed", "-1"], "seed is -1"),
+        ("a,y\n1,2\n2,3\n", ["--factor", "a=0", "--factor", "a=1"], "two penalty factors"),
+        ("a,y\n1,2\n2,3\n", ["--weights", "y"], "cannot be target and weight at once"),
+        ("a,y\n1,0\n2,0\n3,0\n4,1\n5,0\n", ["--family", "poisson"], "above 0 in one row only"),
+        ("a,w,y\n1,0,p\n2,1,q\n3,1,q\n", ["--weights", "w", "--family", "binomial"], "one class only"),
+        ('"a\n\x1b[2J","a\n\x1b[2J",y\n1,2,3\n2,3,4\n', [], "2 columns named"),
     ],
 )
 def test_faults_are_one_line_and_nothing_is_written(tmp_path, text, options, message, capsys):
@@ -165,6 +161,8 @@ def test_faults_are_one_line_and_nothing_is_written(tmp_path, text, options, mes
         ("1 1:2\n1 1:3\n", [], "constant"),
         ("1 1:2\n2 1:3\n", ["--family", "cox"], "holds one target and no weights"),
         ("-1 1:2\n2 1:3\n", ["--family", "poisson"], "negative counts"),
+        ("1 1:2\n2 1:3\n", ["--drop", "9"], "no column '9'"),
+        ("1 1:2\n2 1:3\n", ["--target", "y"], "its target is called 'target'"),
     ],
 )
 def test_faults_of_sparse_files(tmp_path, text, options, message, capsys):
@@ -172,6 +170,35 @@ def test_faults_of_sparse_files(tmp_path, text, options, message, capsys):
     path.write_text(text)
     assert call(["select", str(path), "--target", "target", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_columns_far_from_zero_or_very_small_are_found(tmp_path, capsys):
+    a, b = RNG.standard_normal((2, 60))
+    frame = pd.DataFrame({"far": a + 1e9, "tiny": b * 1e-200, "y": 1e-9 * (a - b)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert call(["select", str(tmp_path / "t.csv"), "--target", "y", "--rule", "min", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    slopes = {c["name"]: c["coefficients"][0] for c in found["chosen"]}
+    assert found["converged"] and slopes["far"] == pytest.approx(1e-9, rel=0.02)
+    assert slopes["tiny"] == pytest.approx(-1e191, rel=0.02)
+    eta = slopes["far"] * frame["far"] + slopes["tiny"] * frame["tiny"] + found["intercept"][0]
+    np.testing.assert_allclose(eta, frame["y"], atol=1e-10)
+
+
+@pytest.mark.parametrize("family", ["ordinal", "multinomial", "poisson"])
+def test_constants_are_in_the_units_of_the_table(table, tmp_path, family, capsys):
+    frame = pd.read_csv(table)
+    frame["u"] += 100
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    here, there = (json.loads(_shown(select(t, family, "--json"), capsys)) for t in (table, tmp_path / "t.csv"))
+    slope = np.array(next(c["coefficients"] for c in here["chosen"] if c["name"] == "u"))
+    step = 100 * slope if family == "ordinal" else -100 * slope
+    np.testing.assert_allclose(np.array(here["intercept"]) + step, there["intercept"], rtol=1e-3, atol=1e-3)
+
+
+def _shown(words, capsys):
+    assert call(words) == 0
+    return capsys.readouterr().out
 
 
 def test_sparse_columns_keep_the_numbers_of_the_file(tmp_path, capsys):

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from fewer.linear.table import read_table
 from fewer.method import FewerError
@@ -55,12 +57,68 @@ def test_every_format_gives_the_same_table(tmp_path, suffix):
         ("x,y\n1,1\n2,3\n", {"family": "cox"}, "two columns"),
         ("x,y\n1,1\n2,3\n", {"family": "gausian"}, "did you mean 'gaussian'"),
         ("x,y\n1,1\n2,3\n", {"drop": ["z"]}, "no column 'z'"),
+        ('x,y\n"1,000",1\n"2,500",3\n5,4\n', {}, "numbers written like '1,000'"),
+        ("x,y\n5%,1\n7%,3\n5%,4\n", {}, "numbers written like '5%'"),
+        ("x,y\n9007199254740993,1\n2,3\n", {}, "beyond 2.53 numbers are not exact"),
+        ("x,y\n1,low\n2,mid\n3,high\n4,low\n5,mid\n6,high\n", {"family": "ordinal"}, "labels without an order"),
+        ("x,y\n1,1.5\n2,2.5\n3,3.5\n4,4.5\n", {"family": "multinomial"}, "too many for classes"),
+        ("x,y\na,1\nb,2\nc,3\n", {}, "3 levels in 3 rows; --drop 'x'"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_place(tmp_path, text, options, message):
     with pytest.raises(FewerError, match=message) as caught:
         read_table(write(tmp_path, text), "y", **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (TIDY.replace(",", ";"), "semicolons"),
+        (TIDY.replace(",", "\t"), "tabs"),
+        (TIDY.replace(",", ";").replace("1;", "1,0;"), "decimal commas"),
+        ("\ufeff" + TIDY, ""),
+    ],
+)
+def test_dialects_of_csv_are_read_and_noted(tmp_path, text, note):
+    table, tidy = read_table(write(tmp_path, text), "y"), read_table(write(tmp_path, TIDY, "tidy.csv"), "y")
+    assert table.names == tidy.names and note in " ".join(table.notes)
+    np.testing.assert_array_equal(table.X, tidy.X)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_other_encodings_are_refused(tmp_path, encoding):
+    (tmp_path / "t.csv").write_bytes(TIDY.replace("x,", "größe,").encode(encoding))
+    with pytest.raises(FewerError, match="save it as UTF-8"):
+        read_table(tmp_path / "t.csv", "y")
+    (tmp_path / "u.csv").write_bytes(TIDY.replace("red", "grün").encode("latin-1"))
+    with pytest.raises(FewerError, match="save the file as UTF-8"):
+        read_table(tmp_path / "u.csv", "y")
+
+
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_not_a_number_is_missing_in_every_format(tmp_path, column):
+    frame = pd.DataFrame({"x": [1.0, 2, 3, 4], "z": [1.0, 0, 0, 1], "y": [2.0, 3, 5, 4]})
+    frame.loc[1, column] = np.nan
+    parquet.write_table(pa.table({name: frame[name].to_numpy() for name in frame}), tmp_path / "t.parquet")
+    with pytest.raises(FewerError, match="missing value"):
+        read_table(tmp_path / "t.parquet", "y")
+    assert read_table(tmp_path / "t.parquet", "y", missing="drop").X.tolist() == [[1, 1], [3, 0], [4, 1]]
+
+
+def test_streams_bytes_and_ordered_categories_of_arrow(tmp_path):
+    kind = pa.DictionaryArray.from_arrays([2, 0, 1, 2, 0, 1], ["low", "mid", "high"], ordered=True)
+    table = pa.table({"x": [b"p", b"q", b"p", b"q", b"p", b"p"], "y": kind})
+    with pa.ipc.new_stream(str(tmp_path / "t.arrow"), table.schema) as stream:
+        stream.write_table(table)
+    found = read_table(tmp_path / "t.arrow", "y", family="ordinal")
+    assert found.classes == ("low", "mid", "high") and found.names == ("x=p", "x=q")
+
+
+def test_rows_of_no_weight_are_left_out(tmp_path):
+    table = read_table(write(tmp_path, "x,w,y\n1,0,9\n2,1,3\n4,2,5\n"), "y", weights="w")
+    assert table.X.tolist() == [[2], [4]] and table.weights.tolist() == [1, 2]
+    assert table.notes == ("1 row(s) of weight 0 left out",)
 
 
 def test_missing_values_are_filled_or_dropped_on_request(tmp_path):
@@ -75,6 +133,7 @@ def test_missing_values_are_filled_or_dropped_on_request(tmp_path):
 def test_constant_and_duplicated_columns_are_noted(tmp_path):
     table = read_table(write(tmp_path, "a,b,c,y\n1,1,7,2\n2,2,7,3\n"), "y")
     assert any("'b' equals 'a'" in note for note in table.notes)
+    assert read_table(write(tmp_path, "a,b,y\n1,2,2\n2,3,3\n"), "y").notes == ("'b' equals the target",)
     assert any("constant" in note and "c" in note for note in table.notes)
 
 
@@ -98,6 +157,14 @@ def test_ordinal_levels_keep_the_given_order(tmp_path):
 
 
 def test_sparse_files_stay_sparse(tmp_path):
-    table = read_table(write(tmp_path, "1 1:2 1000000:3\n2 5:1\n", "t.svmlight"), "target")
-    assert table.X.shape == (2, 1_000_000)
+    table = read_table(write(tmp_path, "1 1:2 2000000000:3\n2 5:1\n", "t.svmlight"), "target")
+    assert (table.width, table.X.shape, table.names) == (2_000_000_000, (2, 3), ("1", "5", "2000000000"))
     assert table.X.nnz == 3
+    some = read_table(tmp_path / "t.svmlight", "target", drop=["5", "7"])
+    assert (some.width, some.names) == (1_999_999_998, ("1", "2000000000"))
+
+
+def test_labels_of_sparse_files_are_ordered_as_numbers(tmp_path):
+    text = "10 1:1\n2 1:2\n-1 1:3\n" * 2
+    table = read_table(write(tmp_path, text, "t.svmlight"), "target", family="ordinal")
+    assert table.classes == ("-1", "2", "10") and table.y.tolist() == [2, 1, 0, 2, 1, 0]

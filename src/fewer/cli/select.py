@@ -76,6 +76,8 @@ def _factors(given: tuple[str, ...]) -> dict[str, float]:
     factors = {}
     for pair in given:
         name, sign, value = pair.rpartition("=")
+        if name in factors:
+            raise FewerError(f"--factor gives '{name}' two penalty factors")
         try:
             factors[name] = float(value)
         except ValueError:

@@ -4,20 +4,26 @@ What happens to untidy data is stated here and tested:
 
 ==================  ==========
 missing values      refused with the columns' names; `missing="mean"` fills numbers by their mean and gives categories
-                    a level of their own, `missing="drop"` drops the rows; missing targets are always refused
+                    a level of their own, `missing="drop"` drops the rows; missing targets are refused unless they are
+                    dropped; a NaN is a missing value in every format
 infinite values     refused with column and row
-text among numbers  a column that is mostly numbers with some text is refused with the first such row
+text among numbers  a column that is mostly numbers with some text is refused with the first such row; so are numbers
+                    written 1,000 or 5%
 text, booleans      text becomes one column a level, in one group; booleans become 0 and 1
 constant columns    kept out of the model (their coefficient is zero) and listed in the notes
-duplicated columns  kept; listed in the notes, because a penalty cannot tell them apart
+duplicated columns  kept; listed in the notes, because a penalty cannot tell them apart; so is a copy of the target
 one class, one row  refused; so is a class or an event seen in one row only, which cross-validation could not leave out
-repeated names      refused
-too many levels     a text column with more than `max_levels` levels is refused: it is usually an identifier
+names               repeated ones are refused, and a column without one (a row index, usually)
+identifiers         a text column with more than `max_levels` levels, or with a level for every row, is refused; so are
+                    whole numbers beyond 2^53
+labels in order     ordinal labels that are text need `levels`, unless the file is Arrow and orders them
+weights of zero     their rows are left out
 ==================  ==========
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -26,14 +32,16 @@ from typing import Any
 
 import numpy as np
 
+from fewer.linear.files import SPARSE, numbers, open_sparse, open_table
+from fewer.linear.response import CLASSES, LARGE, codes, event_column, possible, target_column, weight_column
 from fewer.method import FewerError, nearest
 
 __all__ = ["FAMILIES", "Table", "read_table"]
 
 FAMILIES = ("gaussian", "binomial", "multinomial", "poisson", "cox", "ordinal", "quantile")
 MISSING = ("error", "mean", "drop")
-#: Squares of larger numbers overflow once they are added up.
-_LARGE = 1e140
+#: Numbers in dress: thousands apart, decimal commas, per cent, currencies.
+_DRESSED = re.compile(r"[+-]?[$€£]?\d+([,'’ ]\d{3})*([.,]\d+)?\s?[%$€£]?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class Table:
         event: (n,) 1 where the time in `y` is an event, 0 where it is censored (Cox only).
         weights: (n,) row weights, if a column of them was named.
         notes: what was done to untidy data, one line each.
+        width: how many columns the table offers, those that are left out included.
     """
 
     X: Any
@@ -63,6 +72,7 @@ class Table:
     sources: tuple[str, ...] = ()
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
+    width: int = 0
 
     @property
     def categories(self) -> bool:
@@ -74,15 +84,23 @@ class Table:
 
         The columns of a category share the root of their mean variance, so that rare levels are not blown up.
         """
-        n = self.X.shape[0]
-        mean = np.asarray(self.X.mean(axis=0)).ravel()
-        square = self.X.multiply(self.X).sum(axis=0) / n if hasattr(self.X, "multiply") else (self.X**2).mean(axis=0)
-        variance = np.maximum(np.asarray(square).ravel() - mean**2, 0.0)
-        variance = np.where(variance > 1e-13 * mean**2, variance, 0.0)
+        n, sparse = self.X.shape[0], hasattr(self.X, "multiply")
+        top = abs(self.X).max(axis=0)
+        top = np.asarray(top.toarray() if sparse else top, dtype=np.float64).ravel()
+        top = np.where(top > 0, top, 1.0)  # squares of very small numbers vanish
+        if sparse:
+            part = self.X.multiply(1.0 / top)
+            mean = np.asarray(part.mean(axis=0)).ravel()
+            variance = np.maximum(np.asarray(part.multiply(part).sum(axis=0)).ravel() / n - mean**2, 0.0)
+            rounding = 1e-13 * mean**2
+        else:
+            variance, rounding = np.square((self.X - self.X.mean(axis=0)) / top).mean(axis=0), 1e-28
+        spread = np.where(variance > rounding, np.sqrt(variance), 0.0) * top
         if self.categories:
             sizes = np.bincount(self.groups)
-            variance = (np.bincount(self.groups, weights=variance) / np.maximum(sizes, 1))[self.groups]
-        return np.asarray(np.where(variance > 0, np.sqrt(variance), 1.0))
+            shared = np.sqrt(np.bincount(self.groups, weights=spread**2) / np.maximum(sizes, 1))
+            spread = np.where(sizes > 1, shared, spread[np.cumsum(sizes) - sizes])[self.groups]
+        return np.asarray(np.where(spread > 0, spread, 1.0))
 
 
 def read_table(
@@ -105,7 +123,7 @@ def read_table(
         drop: columns to leave out.
         missing: what to do with missing values, see the module's table.
         max_levels: most levels that a text column may have.
-        levels: order of an ordinal target's labels; sorted if empty.
+        levels: order of an ordinal target's labels; numbers need none.
         weights: column of row weights, not negative.
 
     Raises:
@@ -122,33 +140,41 @@ def read_table(
         raise FewerError(f"unknown family '{family}'{nearest(family, FAMILIES)}; known: {', '.join(FAMILIES)}")
     if missing not in MISSING:
         raise FewerError(f"unknown --missing '{missing}'{nearest(missing, MISSING)}; known: {', '.join(MISSING)}")
-    if levels and family not in ("ordinal", "multinomial", "binomial"):
+    if levels and family not in CLASSES:
         raise FewerError(f"--levels orders the labels of classes; the family is {family}")
-    if path.suffix in (".svmlight", ".libsvm"):
-        return _sparse(path, family, levels, weights)
-    frame = _open(path)
+    if path.suffix.lower() in SPARSE:
+        return _sparse(path, target, family, levels, weights, drop)
+    frame, notes = open_table(path)
     wanted = [part.strip() for part in target.split(",")] if family == "cox" else [target]
     if family == "cox" and len(set(wanted)) != 2:
         raise FewerError("a Cox target is two columns, '--target time,event'")
     own = [*wanted, *([weights] if weights else [])]
+    if len(set(own)) < len(own):
+        raise FewerError(f"column '{weights}' cannot be target and weight at once")
     _named(frame, [*own, *drop], path.name)
     if set(own) & set(drop):
         raise FewerError(f"column '{next(iter(set(own) & set(drop)))}' is asked for and dropped at once")
     frame = frame.drop_columns([*dict.fromkeys(drop)]) if drop else frame
     if missing == "drop":
-        frame = frame.drop_null()
+        before, frame = frame.num_rows, frame.drop_null()
+        holes = before - frame.num_rows
+        notes += [f"{holes} row(s) with missing values left out"] if holes else []
+    rows, idle = None, 0
+    if weights and frame.num_rows:
+        rows = weight_column(frame[weights], weights)
+        idle = int(np.count_nonzero(rows == 0))
+        frame, rows = frame.filter(rows > 0), rows[rows > 0]
+    notes += [f"{idle} row(s) of weight 0 left out"] if idle else []
     if frame.num_rows < 2:
         raise FewerError(f"{path.name} has {frame.num_rows} usable row(s); at least 2 are needed")
-    columns, names, groups, notes = _features(frame, own, missing, max_levels, path.name)
+    columns, names, groups, more = _features(frame, own, missing, max_levels, path.name)
     X = np.column_stack(columns) if columns else np.empty((frame.num_rows, 0))
-    notes += _same_columns(X, names)
-    y, classes = _target(frame[wanted[0]], wanted[0], family, levels)
-    event = _event(frame[wanted[1]], wanted[1]) if family == "cox" else None
+    y, classes = target_column(frame[wanted[0]], wanted[0], family, levels)
+    event = event_column(frame[wanted[1]], wanted[1]) if family == "cox" else None
+    notes += [*more, *_same_columns(X, names, y)]
     sources = tuple(name for name in frame.column_names if name not in own)
-    rows = _row_weights(frame[weights], weights) if weights else None
-    return Table(
-        X, y, tuple(names), np.asarray(groups, dtype=np.int64), target, classes, event, sources, rows, tuple(notes)
-    )
+    place = np.asarray(groups, dtype=np.int64)
+    return Table(X, y, tuple(names), place, target, classes, event, sources, rows, tuple(notes), len(sources))
 
 
 def _named(frame: Any, wanted: Sequence[str], where: str) -> None:
@@ -160,36 +186,9 @@ def _named(frame: Any, wanted: Sequence[str], where: str) -> None:
     for name in wanted:
         if name not in names:
             raise FewerError(f"{where} has no column '{name}'{nearest(name, names)}")
-
-
-def _open(path: Path) -> Any:
-    """The file as a pyarrow table."""
-    if not path.is_file():
-        raise FewerError(f"no such file: {path}")
-    try:
-        import pyarrow as pa
-    except ModuleNotFoundError:
-        raise FewerError("reading tables needs pyarrow: pip install 'fewer[tables]'") from None
-    try:
-        if path.suffix in (".csv", ".tsv", ".txt"):
-            from pyarrow import csv
-
-            if path.stat().st_size == 0:
-                raise FewerError(f"{path.name} is empty")
-            options = csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ",")
-            convert = csv.ConvertOptions(strings_can_be_null=True)
-            return csv.read_csv(path, parse_options=options, convert_options=convert)
-        if path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            return parquet.read_table(path)
-        if path.suffix in (".arrow", ".feather", ".ipc"):
-            from pyarrow import feather
-
-            return feather.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise FewerError(f"{path.name} could not be read: {str(error).splitlines()[0]}") from None
-    raise FewerError(f"{path.name}: unknown kind of file '{path.suffix}'; use .csv, .parquet, .arrow or .svmlight")
+    if "" in names and "" not in wanted:
+        at = names.index("") + 1
+        raise FewerError(f"{where}: column {at} has no name, like an index; name it, or leave it out with --drop ''")
 
 
 def _features(
@@ -219,47 +218,60 @@ def _features(
 
 def _column(column: Any, name: str, max_levels: int, where: str) -> list[tuple[str, np.ndarray]]:
     """The design columns of one table column, with their names."""
-    import pyarrow.types as kinds
-
-    kind = column.type
-    if kinds.is_dictionary(kind) or kinds.is_string(kind) or kinds.is_large_string(kind):
-        return _levels(column, name, max_levels, where)
-    if not (kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind) or kinds.is_decimal(kind)):
-        if kinds.is_null(kind):
-            raise FewerError(f"{where}: column '{name}' is empty; leave it out with --drop '{name}'")
-        raise FewerError(f"{where}: column '{name}' is of type {kind}; make it a number or a category, or --drop it")
-    values = _numbers(column)
+    what = f"{where}: column '{name}'"
+    if len(column) == column.null_count:
+        raise FewerError(f"{what} is empty; leave it out with --drop '{name}'")
+    column = _as_text(column, what)
+    if _is_text(column.type):
+        return _levels(column, name, max_levels, what)
+    try:
+        values = numbers(column, what)
+    except TypeError:
+        raise FewerError(f"{what} is of type {column.type}; make it a number or a category, or --drop it") from None
     if np.isinf(values).any():
-        raise FewerError(f"{where}: column '{name}' is infinite in row {int(np.flatnonzero(np.isinf(values))[0]) + 1}")
-    large = np.flatnonzero(np.abs(values) > _LARGE)
+        raise FewerError(f"{what} is infinite in row {int(np.flatnonzero(np.isinf(values))[0]) + 1}")
+    large = np.flatnonzero(np.abs(values) > LARGE)
     if len(large):
-        raise FewerError(f"{where}: column '{name}' holds {values[large[0]]:g} in row {int(large[0]) + 1}; rescale it")
+        raise FewerError(f"{what} holds {values[large[0]]:g} in row {int(large[0]) + 1}; rescale it")
     if np.isnan(values).any():
         values = np.where(np.isnan(values), np.nanmean(values), values)
     return [(name, values)]
 
 
-def _numbers(column: Any) -> np.ndarray:
-    """A numeric column as float64, missing values as NaN."""
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_dictionary(kind) or kinds.is_string(kind) or kinds.is_large_string(kind))
+
+
+def _as_text(column: Any, what: str) -> Any:
+    """Bytes and views of text as text; anything else as it is."""
     import pyarrow as pa
 
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    kind = pa.types
+    if not (kind.is_binary(column.type) or kind.is_large_binary(column.type) or kind.is_string_view(column.type)):
+        return column
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        raise FewerError(f"{what} holds bytes that are not UTF-8; save the file as UTF-8") from None
 
 
-def _levels(column: Any, name: str, max_levels: int, where: str) -> list[tuple[str, np.ndarray]]:
+def _levels(column: Any, name: str, max_levels: int, what: str) -> list[tuple[str, np.ndarray]]:
     """One indicator column a level, levels sorted."""
     texts = ["(missing)" if v is None else str(v) for v in column.to_pylist()]
     known = [t for t in texts if t != "(missing)"]
     wrong = [i for i, t in enumerate(texts) if t != "(missing)" and not _is_number(t)]
     if known and 0 < len(wrong) < len(known) / 2:
-        raise FewerError(
-            f"{where}: column '{name}' holds numbers, but row {wrong[0] + 1} holds '{texts[wrong[0]][:40]}'"
-        )
+        raise FewerError(f"{what} holds numbers, but row {wrong[0] + 1} holds '{texts[wrong[0]][:40]}'")
+    dressed = [t for t in known if _DRESSED.fullmatch(t.strip())]
+    if len(dressed) > len(known) / 2:
+        raise FewerError(f"{what} holds numbers written like '{dressed[0]}'; write them plainly, as 1000 or 0.05")
     levels = sorted(set(texts))
-    if len(levels) > max_levels:
+    if len(levels) > max_levels or len(set(known)) == len(texts) > 2:
         raise FewerError(
-            f"{where}: column '{name}' has {len(levels)} levels in {len(texts)} rows; "
-            f"--drop '{name}' if it is an identifier, or raise --max-levels"
+            f"{what} has {len(levels)} levels in {len(texts)} rows; "
+            f"--drop '{name}' if it is an identifier{', or raise --max-levels' if len(levels) < len(texts) else ''}"
         )
     place = {level: i for i, level in enumerate(levels)}
     codes = np.asarray([place[t] for t in texts])
@@ -274,77 +286,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _target(column: Any, name: str, family: str, levels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Target values, and the labels behind class codes."""
-    if column.null_count:
-        raise FewerError(f"target '{name}' has {column.null_count} missing value(s); drop those rows first")
-    if family in ("binomial", "multinomial", "ordinal"):
-        return _codes(column.to_pylist(), name, family, levels)
-    try:
-        y = _numbers(column)
-    except Exception:
-        raise FewerError(f"target '{name}' is not a number; for classes use --family binomial or multinomial") from None
-    return _possible(y, name, family), ()
-
-
-def _possible(y: np.ndarray, name: str, family: str) -> np.ndarray:
-    """The numbers of a target, if its family allows them."""
-    if not np.isfinite(y).all():
-        raise FewerError(f"target '{name}' is not finite in row {int(np.flatnonzero(~np.isfinite(y))[0]) + 1}")
-    if np.abs(y).max() > _LARGE:
-        at = int(np.abs(y).argmax())
-        raise FewerError(f"target '{name}' holds {y[at]:g} in row {at + 1}; rescale it")
-    if family == "poisson" and (y < 0).any():
-        raise FewerError(f"target '{name}' has negative counts (row {int(np.flatnonzero(y < 0)[0]) + 1})")
-    if family == "cox" and (y <= 0).any():
-        raise FewerError(f"time '{name}' must be positive (row {int(np.flatnonzero(y <= 0)[0]) + 1})")
-    if np.ptp(y) == 0:
-        raise FewerError(f"target '{name}' is constant; there is nothing to explain")
-    return y
-
-
-def _row_weights(column: Any, name: str) -> np.ndarray:
-    try:
-        values = _numbers(column)
-    except Exception:
-        raise FewerError(f"weights '{name}' are not numbers") from None
-    wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-    if len(wrong):
-        raise FewerError(f"weight '{name}' is {values[wrong[0]]:g} in row {int(wrong[0]) + 1}; give numbers >= 0")
-    if not values.any():
-        raise FewerError(f"weights '{name}' are all zero")
-    return values
-
-
-def _codes(values: list[Any], name: str, family: str, order: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    found = sorted(set(values), key=lambda v: (isinstance(v, str), v))
-    labels = [str(v) for v in found]
-    if order:
-        if sorted(order) != sorted(labels):
-            raise FewerError(f"--levels {','.join(order)} are not the labels of '{name}': {', '.join(labels[:10])}")
-        labels = list(order)
-    if len(labels) < 2:
-        raise FewerError(f"target '{name}' has one class only ('{labels[0]}'); at least two are needed")
-    if family == "binomial" and len(labels) > 2:
-        raise FewerError(f"target '{name}' has {len(labels)} classes; use --family multinomial or ordinal")
-    index = {label: i for i, label in enumerate(labels)}
-    return np.asarray([index[str(v)] for v in values], dtype=np.float64), tuple(labels)
-
-
-def _event(column: Any, name: str) -> np.ndarray:
-    try:
-        values = _numbers(column)
-    except Exception:
-        values = np.full(len(column), np.nan)
-    if not np.isin(values, (0.0, 1.0)).all():
-        raise FewerError(f"event column '{name}' must hold 0 (censored) and 1 (event) only")
-    if not values.any():
-        raise FewerError(f"event column '{name}' has no event; a Cox model cannot be fitted")
-    return values
-
-
-def _same_columns(X: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Notes on constant and duplicated columns."""
+def _same_columns(X: np.ndarray, names: Sequence[str], y: np.ndarray) -> list[str]:
+    """Notes on constant and duplicated columns, and on copies of the target."""
     notes = []
     constant = [names[j] for j in range(X.shape[1]) if np.ptp(X[:, j]) == 0]
     if constant:
@@ -354,35 +297,30 @@ def _same_columns(X: np.ndarray, names: Sequence[str]) -> list[str]:
         key = blake2b(np.ascontiguousarray(X[:, j] + 0.0).tobytes()).digest()
         if key in first and name not in constant:
             notes.append(f"'{name}' equals '{first[key]}': their coefficients cannot be told apart")
+        if np.array_equal(X[:, j], y):
+            notes.append(f"'{name}' equals the target")
         first.setdefault(key, name)
     return notes
 
 
-def _sparse(path: Path, family: str, levels: Sequence[str], weights: str | None) -> Table:
+def _sparse(
+    path: Path, target: str, family: str, levels: Sequence[str], weights: str | None, drop: Sequence[str]
+) -> Table:
     """An svmlight file: target first, then `column:value` pairs; columns are named by the numbers in the file."""
-    if not path.is_file():
-        raise FewerError(f"no such file: {path}")
     if family == "cox" or weights:
         raise FewerError(f"{path.name}: an svmlight file holds one target and no weights; use .csv or .parquet")
-    from sklearn.datasets import load_svmlight_file
-
-    try:
-        X, y = load_svmlight_file(str(path), zero_based=True)
-    except (ValueError, OverflowError) as error:
-        raise FewerError(f"{path.name} is no svmlight file: {str(error).splitlines()[0]}") from None
-    if X.shape[0] < 2:
-        raise FewerError(f"{path.name} has {X.shape[0]} usable row(s); at least 2 are needed")
-    if not np.isfinite(X.data).all():
-        raise FewerError(f"{path.name} holds values that are not finite")
+    if target != "target":
+        raise FewerError(f"{path.name}: an svmlight file has no column '{target}'; its target is called 'target'")
+    file = open_sparse(path)
+    X, y, columns = file.X, file.y, file.columns
+    for name in drop:
+        if not name.isdecimal() or int(name) > file.width:
+            raise FewerError(f"{path.name} has no column '{name}'; columns are named by their numbers, to {file.width}")
+    kept = np.flatnonzero(~np.isin(columns, [int(name) for name in drop]))
     classes: tuple[str, ...] = ()
-    if family in ("binomial", "multinomial", "ordinal"):
-        y, classes = _codes([f"{v:g}" for v in _possible(y, "target", family)], "target", family, levels)
-    else:
-        y = _possible(y, "target", family)
-    X = X.tocsc()
-    first = 1 if X.shape[1] and X.indptr[1] == 0 else 0  # most files count from one
-    names = tuple(str(j) for j in range(first, X.shape[1]))
-    X = X[:, first:]
-    empty = int(np.count_nonzero(np.diff(X.indptr) == 0))
-    notes = (f"{empty} column(s) hold zeros only, left out",) if empty else ()
-    return Table(X, y, names, np.arange(X.shape[1]), "target", classes, None, names, None, notes)
+    y = possible(y, target, family)
+    if family in CLASSES:
+        y, classes = codes(y.tolist(), target, family, levels)
+    names, width = tuple(map(str, columns[kept])), file.width - len(set(drop))
+    notes = (f"{width - len(kept)} column(s) hold zeros only, left out",) if len(kept) < width else ()
+    return Table(X[:, kept], y, names, np.arange(len(kept)), target, classes, None, names, None, notes, width)

@@ -21,10 +21,16 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 def summary(found: Selection) -> str:
     """A table for the terminal."""
     lines = [answer(found), ""]
-    width = max((len(c.name) for c in found.chosen), default=0)
-    lines += [f"  {c.name:<{width}}  {_numbers(c.coefficients)}" for c in _ordered(found.chosen)]
+    rows = [(printable(c.name), c.coefficients) for c in _ordered(found.chosen)]
+    width = max((len(name) for name, _ in rows), default=0)
+    lines += [f"  {name:<{width}}  {_numbers(values)}" for name, values in rows]
     lines += ["", *(f"{name:<12}  {value}  {note}".rstrip() for name, value, note in facts(found))]
-    return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
+    return "\n".join([*lines, *(f"note: {printable(note)}" for note in found.notes)])
+
+
+def printable(name: str) -> str:
+    """A name on one line of a terminal: what cannot be printed is a space."""
+    return "".join(letter if letter.isprintable() else " " for letter in name)
 
 
 def answer(found: Selection) -> str:
@@ -32,7 +38,7 @@ def answer(found: Selection) -> str:
     count = len({c.source for c in found.chosen})
     verb = "explains" if count == 1 else "explain"
     words = "no column explains" if count == 0 else f"{count} of {found.columns} columns {verb}"
-    return f"{words} {found.target} ({found.family}, {found.rows} rows, rule {found.rule})"
+    return f"{words} {printable(found.target)} ({found.family}, {found.rows} rows, rule {found.rule})"
 
 
 def facts(found: Selection) -> list[tuple[str, str, str]]:

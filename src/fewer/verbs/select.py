@@ -187,8 +187,8 @@ def select_columns(
         raise FewerError(f"{folds} folds for {n} rows; use between 2 and {n}")
     if table.X.shape[1] == 0:
         raise FewerError(f"{Path(path).name} has no column beside its target")
-    model, scale = fit(table, asked)
-    return _selection(model, table, scale, str(path), asked, time.perf_counter() - start)
+    model, middle, scale = fit(table, asked)
+    return _selection(model, table, middle, scale, str(path), asked, time.perf_counter() - start)
 
 
 def _check(asked: Request) -> None:
@@ -211,19 +211,25 @@ def _check(asked: Request) -> None:
         raise FewerError(f"--relaxed refits by least squares; the family is {asked.family}, not gaussian")
     if asked.relaxed and tuple(asked.mix) != (1.0,):
         raise FewerError("--relaxed and --mix cannot be given together: both blend the lasso, one with ridge")
+    if not 0 <= asked.seed < 2**32:
+        raise FewerError(f"seed is {asked.seed}; it must lie in 0 .. 2^32 - 1")
     if asked.factors and asked.beliefs is not None:
         raise FewerError("penalty factors and beliefs cannot be given together")
 
 
-def fit(table: Any, asked: Request) -> tuple[Any, Any]:
-    """The fitted estimator on comparable columns, and the scales that made them so."""
+def fit(table: Any, asked: Request) -> tuple[Any, Any, Any]:
+    """The fitted estimator on comparable columns, and the means and scales that made them so."""
     import numpy as np
 
     import fewer.linear.estimators as estimators
 
     n, p = table.X.shape
     scale = table.spreads()
-    X = table.X.multiply(1.0 / scale).tocsc() if hasattr(table.X, "multiply") else table.X / scale
+    if hasattr(table.X, "multiply"):
+        middle, X = np.zeros(p), table.X.multiply(1.0 / scale).tocsc()
+    else:  # centred here, where nothing is lost to columns far from zero
+        middle = table.X.mean(axis=0)
+        X = (table.X - middle) / scale
     wide = 1e-2 if p >= n else 1e-3
     options: dict[str, Any] = {
         "rule": asked.rule, "cv": _splits(table, asked), "n_alphas": asked.n_alphas,
@@ -242,7 +248,7 @@ def fit(table: Any, asked: Request) -> tuple[Any, Any]:
     if asked.family == "cox":
         options["ties"] = asked.ties
     y = table.y if table.event is None else np.column_stack([table.y, table.event])
-    return getattr(estimators, name)(**options).fit(X, y, table.weights), scale
+    return getattr(estimators, name)(**options).fit(X, y, table.weights), middle, scale
 
 
 def _splits(table: Any, asked: Request) -> Any:
@@ -252,16 +258,20 @@ def _splits(table: Any, asked: Request) -> Any:
     import numpy as np
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    if asked.family in ("binomial", "multinomial", "ordinal", "cox"):
-        codes = (table.y if table.event is None else table.event).astype(int)
+    counted = asked.family == "poisson" and bool(np.any(table.y == 0))
+    if counted or asked.family in ("binomial", "multinomial", "ordinal", "cox"):
+        codes = (table.y > 0 if counted else table.y if table.event is None else table.event).astype(int)
         rows = np.bincount(codes)
         if table.event is not None and rows[1] < 2:
             raise FewerError(f"{table.target}: one event only; cross-validation needs two at least")
-        if table.event is None and rows.min() < 2:
+        if counted and rows[1] < 2:
+            raise FewerError(f"target '{table.target}' is above 0 in one row only; cross-validation needs two at least")
+        if table.event is None and not counted and rows.min() < 2:
             rare = table.classes[int(rows.argmin())]
             raise FewerError(f"class '{rare}' of '{table.target}' has one row only; cross-validation needs two of each")
         if asked.folds > rows.max():
             what = "events or censored times" if table.event is not None else "rows of any class"
+            what = "counts or zeros" if counted else what
             raise FewerError(f"{asked.folds} folds, but no more than {rows.max()} {what}; use fewer folds")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # fewer rows of a class than folds: still spread
@@ -292,7 +302,9 @@ def _factors(table: Any, asked: Request) -> Any:
     return Prior(np.array([float(found[name]) for name in table.sources])[table.groups])
 
 
-def _selection(model: Any, table: Any, scale: Any, source: str, asked: Request, seconds: float) -> Selection:
+def _selection(
+    model: Any, table: Any, middle: Any, scale: Any, source: str, asked: Request, seconds: float
+) -> Selection:
     import numpy as np
 
     effects = np.atleast_2d(model.coef_)
@@ -303,9 +315,10 @@ def _selection(model: Any, table: Any, scale: Any, source: str, asked: Request, 
     values = path.values if path.values.ndim == 2 else np.linalg.norm(path.values, axis=2)
     strongest = np.argsort(-np.abs(values).max(axis=1, initial=0.0))[:40] if values.size else np.arange(0)
     entry, owner = find("estimator", _slug(type(model).__name__)), table.groups[path.columns]
-    constant = model.cuts_ if hasattr(model, "cuts_") else np.atleast_1d(model.intercept_)
+    shift = coef @ middle  # columns were centred
+    constant = model.cuts_ + shift if hasattr(model, "cuts_") else np.atleast_1d(model.intercept_) - shift
     return Selection(
-        source=source, target=table.target, family=asked.family, rows=table.X.shape[0], columns=len(table.sources),
+        source=source, target=table.target, family=asked.family, rows=table.X.shape[0], columns=table.width,
         rule=asked.rule, folds=asked.folds, estimator=type(model).__name__, alpha=float(model.alpha_),
         mix=1.0 if asked.relaxed else float(model.l1_ratio_), phi=float(model.l1_ratio_) if asked.relaxed else 1.0,
         factors=model.factors_, tried=tuple(_combination(tried, asked.relaxed) for tried in model.tried_),
