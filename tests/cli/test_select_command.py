@@ -80,3 +80,11 @@ def test_a_file_that_is_no_table(tmp_path, capsys):
     assert call(["select", str(tmp_path / "x.parquet"), "--target", "y"]) == 2
     assert "could not be read" in capsys.readouterr().err
     assert call(["select", str(tmp_path / "none.csv"), "--target", "y"]) == 2
+
+
+def test_names_at_the_end_of_lines_keep_apart_and_inside():
+    from fewer.report.selection import _spread
+
+    places = _spread([300.0, 301.0, 302.0, 303.0], 26, 306)
+    assert places[-1] == 306 and min(np.diff(places)) == 13
+    assert _spread([5.0, 100.0, 105.0], 26, 306) == [26, 100, 113]

@@ -94,7 +94,7 @@ class Table:
             variance = np.maximum(np.asarray(part.multiply(part).sum(axis=0)).ravel() / n - mean**2, 0.0)
             rounding = 1e-13 * mean**2
         else:
-            variance, rounding = np.square((self.X - self.X.mean(axis=0)) / top).mean(axis=0), 1e-28
+            variance, rounding = np.square((self.X - self.X.mean(axis=0)) / top).mean(axis=0), np.array(1e-28)
         spread = np.where(variance > rounding, np.sqrt(variance), 0.0) * top
         if self.categories:
             sizes = np.bincount(self.groups)

@@ -45,7 +45,7 @@ def facts(found: Selection) -> list[tuple[str, str, str]]:
     """What a careful reader asks next: name, value, and what it means."""
     at = min(range(len(found.alphas)), key=lambda k: abs(found.alphas[k] - found.alpha))
     proven = "of the objective without columns, proven" if found.converged else "NOT the gap that was asked for"
-    proven += "; of the lasso that chose" if any(one.phi < 1 for one in found.tried) else ""
+    proven += ", for the lasso that chose" if any(one.phi < 1 for one in found.tried) else ""
     gap = "not convex" if math.isnan(found.gap) else f"{found.gap:.1e}"
     return [
         ("penalty", f"{found.alpha:.4g}", f"from {found.alphas[0]:.4g} down to {found.alphas[-1]:.4g}"),
@@ -235,12 +235,21 @@ def _path(found: Selection) -> Markup:
         drawn.append(tag("polyline", {**shape, "style": f"stroke:{_COLOURS[i % 8]}"}))
         if i < 10:
             ends.append((upright(row[-1]), i))
-    last = 0.0
-    for y, i in sorted(ends):
-        last = max(y + 4, last + 13)
+    ends.sort()
+    for y, (_, i) in zip(_spread([y + 4 for y, _ in ends], 26, HIGH - 24), ends, strict=True):
         look = {"style": f"fill:{_COLOURS[i % 8]}"}
-        drawn.append(text(WIDE - 146, last, clip(found.path_names[i], 22), look))
-    return picture(WIDE, max(HIGH, last + 6), "Coefficients along the penalty", *drawn)
+        drawn.append(text(WIDE - 146, y, clip(found.path_names[i], 22), look))
+    return picture(WIDE, HIGH, "Coefficients along the penalty", *drawn)
+
+
+def _spread(wanted: Sequence[float], low: float, high: float) -> list[float]:
+    """Ascending places of lines of text, 13 apart, as near as that lets them be to where they are wanted."""
+    places: list[float] = []
+    for y in wanted:
+        places.append(max(y, places[-1] + 13 if places else low))
+    for k in reversed(range(len(places))):
+        places[k] = min(places[k], places[k + 1] - 13 if k + 1 < len(places) else high)
+    return places
 
 
 def _curve(found: Selection) -> Markup:
