@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fewer.budget.allocation import Counts
 from fewer.input_recipe import budget_of
 from fewer.method import FewerError, Method, find, nearest
 from fewer.recipe import Recipe
@@ -213,7 +214,7 @@ def allocate(
     blocks: Mapping[str, int | None],
     given: Mapping[str, Any],
     keep: float | None = None,
-) -> dict[str, int]:
+) -> Counts:
     """Kept units of every layer.
 
     Args:
@@ -229,11 +230,11 @@ def allocate(
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     if pattern.keep is not None:
-        return {name: round(size * pattern.keep) for name, size in sizes.items()}
+        return Counts({name: round(size * pattern.keep) for name, size in sizes.items()})
     if recipe.varied:
         scale = 1.0 if keep is None else keep / recipe.mean_keep()
         depth = _depths(blocks)
-        return {name: _share(recipe.keep_for(name, depth[name]), scale, size) for name, size in sizes.items()}
+        return Counts({n: _share(recipe.keep_for(n, depth[n]), scale, size) for n, size in sizes.items()})
     budget = find("budget", recipe.budget)
     share = recipe.mean_keep() if keep is None else keep
     supply = {"shapes": dict(shapes), "blocks": dict(blocks), "keep": share, **given}
@@ -245,7 +246,7 @@ def allocate(
     if missing:
         raise FewerError(f"budget '{budget.name}' needs {', '.join(missing)}, which this run cannot give")
     counts = budget.target(*(supply[name] for name in budget.needs), **recipe.budget_options)
-    return {name: int(count) for name, count in counts.items()}
+    return Counts({name: int(count) for name, count in counts.items()}, getattr(counts, "shares", None))
 
 
 def evidence_of(recipe: Recipe) -> tuple[str, ...]:

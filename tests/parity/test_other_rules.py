@@ -24,22 +24,42 @@ def assert_equal(made, expected):
         assert torch.equal(made[name], weight), name
 
 
-@pytest.mark.parametrize(("share", "lam", "m"), [(0.5, 0.08, 5.0), (0.7, 0.15, 3.0)])
-def test_owl_takes_from_every_block_what_the_script_takes(share, lam, m):
+def outlier_ratios(m):
+    """The scripts' share of scores above m times the mean, in per cent, of every block."""
     network, ratio = model(), []
     for block in network.model.layers:
         seen = block_inputs(network, block)
         scores = torch.cat([wanda_score(block.get_submodule(n).weight, x).flatten() for n, x in seen.items()])
         ratio.append(100.0 * float((scores > m * scores.mean()).sum()) / scores.numel())
-    ratio = np.array(ratio)
+    return np.array(ratio)
+
+
+def owl_by_script(share, lam, m):
+    ratio = outlier_ratios(m)
     ratio = (ratio - ratio.min()) * (1 / (ratio.max() - ratio.min()) * lam * 2)
     ratio = ratio - np.mean(ratio) + (1 - share)
 
     def rule(weight, inputs, name):
         return weight.masked_fill(lowest_of_rows(wanda_score(weight, inputs), 1 - ratio[int(name.split(".")[2])]), 0.0)
 
+    return literally(rule)
+
+
+@pytest.mark.parametrize(("share", "lam", "m"), [(0.5, 0.08, 5.0), (0.7, 0.15, 3.0)])
+def test_owl_takes_from_every_block_what_the_script_takes(share, lam, m):
     made = pruned(score="wanda", budget="owl", keep=1 - share, budget_options={"lam": lam, "m": m})
-    assert_equal(made, literally(rule))
+    assert_equal(made, owl_by_script(share, lam, m))
+
+
+def test_owl_floors_the_share_and_not_the_rounded_count():
+    share, m, columns = 0.6, 5.0, 32
+    ratio = outlier_ratios(m)
+    lean = 2 * (ratio - ratio.min()) / (ratio.max() - ratio.min())
+    lean = lean[0] - lean.mean()
+    whole = round(columns * (share - lean * 0.08))
+    lam = (share - (whole - 1e-3) / columns) / lean  # block 0 drops just less than `whole` of 32 columns
+    made = pruned(score="wanda", budget="owl", keep=1 - share, budget_options={"lam": lam, "m": m})
+    assert_equal(made, owl_by_script(share, lam, m))
 
 
 @pytest.mark.parametrize("within", ["layer", "row"])

@@ -22,9 +22,20 @@ from array_api_compat import array_namespace
 from fewer.method import FewerError, Paper, method
 from fewer.types import Array
 
-__all__ = ["er", "erk", "global_", "lamp", "owl", "table", "uniform"]
+__all__ = ["Counts", "er", "erk", "global_", "lamp", "owl", "table", "uniform"]
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Counts(dict[str, int]):
+    """Whole numbers by layer, and the `shares` of the layers that they were rounded from, where the budget has them.
+
+    A published implementation that floors every row starts from the share; from the count it could land a row beside.
+    """
+
+    def __init__(self, counts: Mapping[str, int], shares: Mapping[str, float] | None = None) -> None:
+        super().__init__(counts)
+        self.shares = dict(shares or {})
 
 
 @method("budget", "uniform", formula="the same share everywhere", unit="layer", status="ours")
@@ -315,4 +326,4 @@ def _round(wanted: Mapping[str, float], sizes: Mapping[str, int], keep: float) -
                 counts[name] += sign
                 room[name] -= 1
                 missing -= sign
-    return counts
+    return Counts(counts, {name: bounded[name] / sizes[name] for name in sizes if sizes[name]})

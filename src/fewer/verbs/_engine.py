@@ -95,7 +95,8 @@ class Engine:
             given["weights"] = {layer.name: working(layer.name, layer.read()) for layer in layers}
         if "scores" in needs:
             given["scores"] = {layer.name: self._unit_scores(layer, evidence.get(layer.name, {})) for layer in layers}
-        self.counts = allocate(self.recipe, self.job.pattern, shapes, blocks, given, keep)
+        counts = allocate(self.recipe, self.job.pattern, shapes, blocks, given, keep)
+        self.counts, self.job = counts, dataclasses.replace(self.job, shares=counts.shares)
 
     @property
     def _fixed_counts(self) -> bool:

@@ -40,7 +40,8 @@ class Solved:
 class Job:
     """A resolved recipe with its methods looked up: solves one layer after another.
 
-    With `windowed`, evidence is per window, as authors' scripts measure it, and the knob `length` is 1.
+    With `windowed`, evidence is per window, as authors' scripts measure it, and the knob `length` is 1. `shares` are
+    those that the counts of the layers were rounded from, where the budget has them.
     """
 
     recipe: Recipe
@@ -49,6 +50,7 @@ class Job:
     update: Method
     histograms: Histograms
     windowed: bool = False
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recipe: Recipe) -> Job:
@@ -109,7 +111,7 @@ class Job:
         scores = self.scores(name, weight, evidence) if worth is None else worth
         if before is not None:
             scores = torch.where(before, scores, scores.min() - 1.0)
-        chosen = self.rule(stored, count)
+        chosen = self.rule(name, stored, count)
         mask = chosen.select(scores)
         supply = {**evidence, "weight": weight, "mask": mask}
         options = self._knobs(self.update, self.recipe.update_options, name)
@@ -120,12 +122,12 @@ class Job:
         made = self.update.target(*(_given(supply, need, self.update, name) for need in self.update.needs), **options)
         return self.finish(name, stored, weight, scores, made, evidence)
 
-    def rule(self, stored: Tensor, count: int) -> Rule:
+    def rule(self, name: str, stored: Tensor, count: int) -> Rule:
         """What the mask of this layer has to satisfy."""
         from fewer.select import rule
 
         recipe, shape = self.recipe, (int(stored.shape[0]), int(stored.shape[1]))
-        amount = self._amount(count)
+        amount = self._amount(name, count)
         return rule(shape, amount, pattern=self.pattern, within=recipe.within, compat=recipe.compat)
 
     def finish(
@@ -150,13 +152,14 @@ class Job:
             return {}
         return {"singular": SINGULAR} if singular(gram) else {}
 
-    def _amount(self, count: int) -> int | float:
-        """The count; or the share as it was asked for, where an implementation's own rounding starts from it."""
+    def _amount(self, name: str, count: int) -> int | float:
+        """The count; or the share that it was rounded from, where an implementation's own rounding starts from it."""
         recipe = self.recipe
         if self.pattern.keep is not None:
             return float(self.pattern.keep)
-        asked = recipe.compat and recipe.budget == "uniform" and not recipe.varied
-        return recipe.mean_keep() if asked else count
+        if not recipe.compat or recipe.varied:
+            return count
+        return recipe.mean_keep() if recipe.budget == "uniform" else self.shares.get(name) or count
 
 
 def working(name: str, stored: Tensor) -> Tensor:

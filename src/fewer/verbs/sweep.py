@@ -345,7 +345,7 @@ def _solve_layer(
         if key not in scores:
             scores[key] = job.scores(name, weight, known)
         if _chained(job.recipe):
-            rules = [engines[level].job.rule(stored, engines[level].counts[name]) for level in chain]
+            rules = [engines[level].job.rule(name, stored, engines[level].counts[name]) for level in chain]
             made = solve_levels(weight, known["input_gram"], rules, **job.recipe.update_options)
             solved = [
                 engines[level].job.finish(name, stored, weight, scores[key], one, known)
