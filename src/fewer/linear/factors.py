@@ -72,12 +72,13 @@ class Manual:
 class Adaptive:
     """Columns that a first fit finds large become cheap.
 
-    Formula: f_j = 1 / |b_j|^gamma with b a pilot fit; infinite where the pilot is zero.
+    Formula: f_j = f0_j / |b_j|^gamma with b a pilot fit at f0; infinite where the pilot is zero.
 
     Attributes:
         pilot: `ridge` (a small ridge penalty; no column is excluded) or `lasso` (columns it drops stay out).
         gamma: exponent, positive; several give one vector each, to choose from.
         strength: penalty of the pilot as a share of lambda_max.
+        base: f0, None for 1: 0 leaves a column free and infinity excludes it, whatever the pilot says.
 
     Reference: Zou 2006, equation 4.
 
@@ -88,6 +89,7 @@ class Adaptive:
     pilot: str = "ridge"
     gamma: float | Sequence[float] = 1.0
     strength: float = 1e-2
+    base: Any = None
     learnt: ClassVar[bool] = True
 
     def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
@@ -97,13 +99,26 @@ class Adaptive:
         gammas = np.atleast_1d(np.asarray(self.gamma, dtype=np.float64))
         if not np.all(gammas > 0):
             raise FewerError(f"gamma is {self.gamma}; it must be positive")
-        coef = np.abs(pilot_coefficients(X, y, weights, loss, 0.0 if self.pilot == "ridge" else 1.0, self.strength))
+        mix, first = 0.0 if self.pilot == "ridge" else 1.0, self._base(X, y, weights, names, loss)
+        coef = np.abs(pilot_coefficients(X, y, weights, loss, mix, self.strength, first))
         made = []
         for gamma in gammas:
             with np.errstate(divide="ignore", over="ignore"):
                 factors = np.where(coef > 0, coef**-gamma, np.inf)
+            if first is not None:
+                factors = np.where(first > 0, factors * np.where(first > 0, first, 1.0), 0.0)
             made.append(Candidate(f"adaptive ({self.pilot}, gamma {gamma:g})", factors))
         return made
+
+    def _base(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> Vector | None:
+        """f0 as a vector."""
+        given = as_factors(self.base)
+        if given is None:
+            return None
+        first = given.candidates(X, y, weights, names, loss)
+        if len(first) > 1:
+            raise FewerError(f"adaptive factors stand on one vector of penalty factors; {len(first)} were given")
+        return first[0].factors
 
 
 @method(
@@ -165,15 +180,17 @@ def check_factors(values: Vector, columns: int) -> Vector:
     return values
 
 
-def pilot_coefficients(X: Any, y: Any, weights: Any, loss: Any, mix: float, strength: float) -> Vector:
+def pilot_coefficients(
+    X: Any, y: Any, weights: Any, loss: Any, mix: float, strength: float, factors: Vector | None
+) -> Vector:
     """A first fit, ridge (mix 0) or lasso (mix 1), with a penalty relative to the lasso's largest."""
     if loss is None:
         from fewer.linear import lambda_max, path
 
-        lam = strength * lambda_max(X, y, weights=weights)
-        return path(X, y, lams=[lam], mix=mix, weights=weights)[0].coef
+        lam = strength * lambda_max(X, y, weights=weights, factors=factors)
+        return path(X, y, lams=[lam], mix=mix, weights=weights, factors=factors)[0].coef
     from fewer.linear import glm_path
 
-    top = glm_path(X, y, loss, count=1, weights=weights).lam_max
-    coef = glm_path(X, y, loss, lams=[strength * top], mix=mix, weights=weights)[0].coef
+    top = glm_path(X, y, loss, count=1, weights=weights, factors=factors).lam_max
+    coef = glm_path(X, y, loss, lams=[strength * top], mix=mix, weights=weights, factors=factors)[0].coef
     return coef if coef.ndim == 1 else np.asarray(np.linalg.norm(coef, axis=1))

@@ -20,7 +20,7 @@ from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.result import Path
 from fewer.method import FewerError
 
-__all__ = ["general_path"]
+__all__ = ["general_path", "strengthened"]
 
 Vector = NDArray[np.float64]
 
@@ -115,7 +115,7 @@ def general_path(
     found, coefs = [], np.empty((p, len(strengths)))
     pilot = None if penalty.convex else _pilot(problem, b, intercept)
     for k, lam in enumerate(strengths):
-        priced = replace(penalty, lam=float(lam)) if _has_lam(penalty) else penalty
+        priced = strengthened(penalty, float(lam))
         starts = [b] if priced.convex else _starts(problem, priced, b, float(lam), pilot, intercept)
         ends = [_fista(problem, priced, v, smooth, tol, float(np.abs(g0).max()), max_iter) for v in starts]
         cost = [problem.value(end[0]) + float(priced.value(end[0][:-1])) for end in ends]
@@ -131,6 +131,11 @@ def general_path(
         strengths, columns, coefs[columns], made[:, 0], made[:, 1], made[:, 2], made[:, 3], made[:, 4].astype(np.int64),
         np.array([f[5] for f in found]), null, top, p, "proximal gradient",
     )  # fmt: skip
+
+
+def strengthened(penalty: Any, lam: float) -> Any:
+    """The penalty at strength lam; a constraint, which has none, as it is."""
+    return replace(penalty, lam=lam) if _has_lam(penalty) else penalty
 
 
 def _has_lam(penalty: Any) -> bool:

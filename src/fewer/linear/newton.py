@@ -91,6 +91,10 @@ class _Model:
             else:
                 bend = np.diag(fit.loss.bend(eta, self.y, self.s).sum(axis=0))
             step, t = -np.linalg.pinv(bend, rcond=1e-12, hermitian=True) @ grad, 1.0
+            if -float(grad @ step) <= 1e-14 * abs(fit.value):  # what is left to gain is rounding
+                fit.eta, fit.b0 = fit.eta + step, fit.b0 + step
+                fit.value = self.value(fit.loss, fit.eta)
+                break
             while t > 1e-9:
                 value = self.value(fit.loss, fit.eta + t * step)
                 if value <= fit.value + 1e-15 * abs(fit.value):

@@ -151,7 +151,7 @@ def graphical_lasso(
     Args:
         covariance: (p, p) sample covariance S.
         lam: strength, > 0 (>= 0 when S is positive definite).
-        factors: (p, p) symmetric factors in [0, inf); None is all ones.
+        factors: (p, p) symmetric factors in [0, inf]; None is all ones.
         tol: duality gap per variable at which to stop.
 
     >>> import numpy as np
@@ -172,7 +172,12 @@ def graphical_lasso(
         raise FewerError(f"the covariance has shape {S.shape}; give a finite symmetric matrix")
     if np.any(np.diag(S) <= 0):
         raise FewerError(f"variable {int(np.argmin(np.diag(S)))} has variance {np.diag(S).min():g}; it must be above 0")
-    L = lam * (np.ones((p, p)) if factors is None else np.asarray(factors, dtype=np.float64))
+    f = np.ones((p, p)) if factors is None else np.array(factors, dtype=np.float64)
+    if f.shape != (p, p) or not np.all(f >= 0) or not np.array_equal(f, f.T):
+        raise FewerError(f"penalty factors have shape {f.shape}; give a symmetric ({p}, {p}) matrix in [0, inf]")
+    with np.errstate(invalid="ignore"):
+        L = np.where(f > 0, lam * f, 0.0)
+    L = np.where(np.isinf(f), np.inf, L)
     np.fill_diagonal(L, 0.0)
     # A feasible positive definite start: shrink the off-diagonal as far as the constraints force it, and half on.
     W = np.sign(S) * np.maximum(np.abs(S) - L, 0.0)
@@ -220,7 +225,8 @@ def _precision(S: Vector, L: Vector, W: Vector, beta: Vector) -> tuple[float, fl
     other, logdual = np.linalg.slogdet(dual)
     if sign <= 0 or other <= 0 or np.linalg.eigvalsh(theta)[0] <= 0 or np.linalg.eigvalsh(dual)[0] <= 0:
         return None
-    objective = -logdet + float(np.sum(S * theta)) + float(np.sum(L * np.abs(theta)))
+    on = theta != 0
+    objective = -logdet + float(np.sum(S * theta)) + float(np.sum(L[on] * np.abs(theta[on])))
     return objective, max(objective - (logdual + len(S)), 0.0), theta
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear.matrix import as_matrix
-from fewer.linear.paths import _target, _weights
+from fewer.linear.paths import _target, _weights, prices
 from fewer.linear.pool import Pool
 from fewer.linear.result import Path
 from fewer.method import FewerError
@@ -20,15 +20,16 @@ Vector = NDArray[np.float64]
 
 
 def best_subset(
-    X: Any, y: Any, sizes: Sequence[int], /, *, weights: Any = None, intercept: bool = True, ridge: float = 0.0,
-    max_iter: int = 1000,
+    X: Any, y: Any, sizes: Sequence[int], /, *, factors: Any = None, weights: Any = None, intercept: bool = True,
+    ridge: float = 0.0, max_iter: int = 1000,
 ) -> Path:  # fmt: skip
     """Least squares with at most k columns, for every k of `sizes`: forward steps, then swaps while they help.
 
-    minimise 1/(2n) sum_i s_i (y_i - b0 - x_i b)^2 + ridge/2 |b|^2   subject to   #{b != 0} <= k
+    minimise 1/(2n) sum_i s_i (y_i - b0 - x_i b)^2 + ridge/2 sum_j f_j b_j^2   subject to   sum_j f_j [b_j != 0] <= k
 
     Args:
         sizes: the k to visit; done in increasing order, each from the one before.
+        factors: (p,) f: 1, 0 for a column that stays and is not counted, or inf for one that is left out.
         ridge: squared-L2 strength, helps at low signal.
         max_iter: swaps for one k.
 
@@ -48,8 +49,12 @@ def best_subset(
     n, p = matrix.shape
     target, s = _target(y, n), _weights(weights, n)
     wanted = sorted({int(k) for k in sizes})
-    if not wanted or wanted[0] < 0 or wanted[-1] > min(p, n):
-        raise FewerError(f"sizes must lie between 0 and {min(p, n)}")
+    f = prices(p, 1.0, factors, None, None).l1
+    if not np.all((f == 0) | (f == 1) | np.isinf(f)):
+        raise FewerError("a count knows no prices between: penalty factors of best subsets are 0, 1 or inf")
+    most = min(int(np.count_nonzero(f == 1)), n)
+    if not wanted or wanted[0] < 0 or wanted[-1] > most:
+        raise FewerError(f"sizes must lie between 0 and {most}")
     total = float(s.sum())
     means = matrix.tdot(s[:, None])[:, 0] / total if intercept else np.zeros(p)
     middle = float(s @ target) / total if intercept else 0.0
@@ -57,9 +62,17 @@ def best_subset(
     pool = Pool(matrix, s, means)
     pool.fill()
     order = np.argsort(pool.index)
-    G = pool.gram[: len(order), : len(order)][np.ix_(order, order)] + ridge * np.eye(p)
-    c = matrix.tdot((s * centred)[:, None])[:, 0]
-    yy = float(s @ centred**2)
+    whole = pool.gram[: len(order), : len(order)][np.ix_(order, order)]
+    full = matrix.tdot((s * centred)[:, None])[:, 0]
+    # Columns that stay are projected out of the others, and get their coefficients back at the end.
+    paid, stay = np.flatnonzero(f == 1), np.flatnonzero(f == 0)
+    inverse = np.linalg.pinv(whole[np.ix_(stay, stay)], rcond=1e-12, hermitian=True)
+    pull = whole[np.ix_(paid, stay)] @ inverse
+    G = whole[np.ix_(paid, paid)] - pull @ whole[np.ix_(stay, paid)] + ridge * np.eye(len(paid))
+    c = full[paid] - pull @ full[stay]
+    yy = float(s @ centred**2) - float(full[stay] @ inverse @ full[stay])
+    level = np.diag(whole)[paid]  # what projection leaves of a column that the others explain is rounding
+    c[np.diag(G) - ridge <= 1e-11 * level] = 0.0
     support: list[int] = []
     rows: list[tuple[list[int], Vector, float, int, bool]] = []
     for k in wanted:
@@ -73,10 +86,13 @@ def best_subset(
         b = np.asarray(np.linalg.solve(G[np.ix_(support, support)], c[support]), dtype=np.float64)
         rows.append((support, b, 0.5 * (yy - float(c[support] @ b)), swaps, settled))
     rows.reverse()
-    columns = np.array(sorted({j for row in rows for j in row[0]}), dtype=np.int64)
+    chosen = sorted({j for row in rows for j in row[0]})
+    columns = np.union1d(paid[chosen], stay)
     values = np.zeros((len(columns), len(rows)))
     for t, row in enumerate(rows):
-        values[np.searchsorted(columns, np.array(row[0], dtype=np.int64)), t] = row[1]
+        on = paid[row[0]]
+        values[np.searchsorted(columns, on), t] = row[1]
+        values[np.searchsorted(columns, stay), t] = inverse @ (full[stay] - whole[np.ix_(stay, on)] @ row[1])
     nothing = np.full(len(rows), np.nan)
     return Path(
         np.array(wanted[::-1], dtype=np.float64), columns, values, middle - means[columns] @ values,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fewer.linear.estimators.composed import FusedLasso, SparseRegressor, SparseRegressorCV
+from fewer.linear.estimators.composed import SparseRegressor, SparseRegressorCV
 from fewer.linear.estimators.families import (
     SparseLogistic,
     SparseLogisticCV,
@@ -11,6 +11,7 @@ from fewer.linear.estimators.families import (
     SparsePoisson,
     SparsePoissonCV,
 )
+from fewer.linear.estimators.fused import FusedLasso, FusedLassoCV
 from fewer.linear.estimators.gaussian import AdaptiveLasso, ElasticNet, Lasso
 from fewer.linear.estimators.gaussian_cv import AdaptiveLassoCV, ElasticNetCV, LassoCV
 from fewer.linear.estimators.groups import GroupLasso, GroupLassoCV, SparseGroupLasso, SparseGroupLassoCV
@@ -28,6 +29,7 @@ __all__ = [
     "ElasticNet",
     "ElasticNetCV",
     "FusedLasso",
+    "FusedLassoCV",
     "GroupLasso",
     "GroupLassoCV",
     "Lasso",

@@ -87,8 +87,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """The loss; None stands for squared error."""
         return None
 
+    def _asked(self) -> Any:
+        """The penalty factors as an object, or None."""
+        return as_factors(getattr(self, "penalty_factors", None))
+
     def _candidates(self, X: Any, y: Any, weights: Vector | None) -> list[Candidate]:
-        made = as_factors(getattr(self, "penalty_factors", None))
+        made = self._asked()
         names = [str(name) for name in names_of(self)]
         if made is None:
             return [Candidate("equal", np.ones(len(names)))]

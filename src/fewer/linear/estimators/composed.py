@@ -1,4 +1,4 @@
-"""Any loss with any penalty of the catalogue, and the fused lasso."""
+"""Any loss with any penalty of the catalogue."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from sklearn.base import RegressorMixin
 
 from fewer.linear.estimators.base import Estimator, rescaled, spread
 from fewer.linear.estimators.cv import CrossValidated
+from fewer.linear.general import strengthened
 from fewer.linear.losses import Squared
 from fewer.linear.result import Path
-from fewer.method import FewerError, Paper, find, method
+from fewer.method import FewerError, find, method
+from fewer.penalty import Fused
 
-__all__ = ["FusedLasso", "Plain", "SparseRegressor", "SparseRegressorCV", "general"]
+__all__ = ["Plain", "SparseRegressor", "SparseRegressorCV", "general"]
 
 Vector = NDArray[np.float64]
 
@@ -32,32 +34,44 @@ class Plain(RegressorMixin, Estimator):  # type: ignore[misc]
         raise FewerError(f"{type(self).__name__} has no penalty")
 
     def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
-        return general(self, X, y, weights, self._penalty(X.shape[1]), grid, factors)
+        scale = spread(X, weights) if self.standardize else np.ones(X.shape[1])
+        return general(self, X, y, weights, self._penalty(X.shape[1]), grid, factors, scale)
 
 
 def general(
-    model: Any, X: Any, y: Any, weights: Vector | None, penalty: Any, grid: dict[str, Any], factors: Vector
+    model: Any,
+    X: Any,
+    y: Any,
+    weights: Vector | None,
+    penalty: Any,
+    grid: dict[str, Any],
+    factors: Vector,
+    scale: Vector,
 ) -> Path:
-    """A path of any penalty; columns are scaled by their spread and their factors, free and excluded ones set apart."""
+    """A path of any penalty on scale_j f_j b_j.
+
+    Columns that are left out become zeros and free ones are hidden from the penalty, so that positions in it stand.
+    """
     from fewer.linear import general_path
 
     options = dict(weights=weights, intercept=model.fit_intercept, tol=model.tol, max_iter=model.max_iter, **grid)
-    loss, keep = model._loss() or Squared(), np.flatnonzero(np.isfinite(factors))
-    price = np.where(factors[keep] > 0, factors[keep], 1.0)
-    scale = price * (spread(X, weights)[keep] if model.standardize else 1.0)
-    if np.any(factors[keep] == 0):
-        penalty = Partly(penalty, tuple(np.flatnonzero(factors[keep] > 0).tolist()))
-    same = len(keep) == len(factors) and bool(np.all(scale == 1))
-    path = general_path(X if same else rescaled(X[:, keep], scale), y, loss, penalty, **options)
+    free = factors == 0
+    scale = np.where(free, 1.0, factors) * scale
+    priced = Partly(penalty, tuple(np.flatnonzero(~free).tolist())) if free.any() else penalty
+    same = bool(np.all(scale == 1))
+    path = general_path(X if same else rescaled(X, scale), y, model._loss() or Squared(), priced, **options)
     if same:
         return path
     values = path.values / scale[path.columns][:, None]
-    return dataclasses.replace(path, values=values, columns=keep[path.columns], size=len(factors))
+    return dataclasses.replace(path, values=values)
 
 
 @dataclasses.dataclass(frozen=True)
 class Partly:
-    """A penalty on some coordinates; the others are free."""
+    """A penalty on some coordinates; the others are free.
+
+    It sees zeros in their place, so that its positions stand; neighbours in a chain meet across them.
+    """
 
     penalty: Any
     on: tuple[int, ...]
@@ -69,73 +83,38 @@ class Partly:
         return bool(self.penalty.convex)
 
     def _priced(self) -> Any:
-        return dataclasses.replace(self.penalty, lam=self.lam)
+        return strengthened(self.penalty, self.lam)
+
+    @property
+    def _close(self) -> bool:
+        return bool(getattr(self.penalty, "neighbours", isinstance(self.penalty, Fused)))
+
+    def _seen(self, w: Any) -> Any:
+        if self._close:
+            return w[list(self.on)]
+        out = np.zeros_like(w)
+        out[list(self.on)] = w[list(self.on)]
+        return out
 
     def value(self, w: Any) -> Any:
         """Price of the coordinates that have one."""
-        return self._priced().value(w[list(self.on)])
+        return self._priced().value(self._seen(w))
 
     def prox(self, w: Any, step: Any) -> Any:
         """The penalty's prox there, the identity elsewhere."""
-        out = w.copy()
-        out[list(self.on)] = self._priced().prox(w[list(self.on)], step)
+        out, on = w.copy(), list(self.on)
+        made = self._priced().prox(self._seen(w), step)
+        out[on] = made if self._close else made[on]
         return out
 
     def residual(self, w: Any, grad: Any) -> Any:
         """The penalty's residual there, the gradient elsewhere."""
-        on = list(self.on)
-        return np.concatenate([np.ravel(self._priced().residual(w[on], grad[on])), np.delete(grad, on)])
+        mine = self._priced().residual(self._seen(w), self._seen(grad))
+        return np.concatenate([np.ravel(mine), np.delete(grad, list(self.on))])
 
     def lam_max(self, grad0: Any) -> Any:
         """That of the penalty, before the free coordinates are fitted: a place to start a grid."""
-        return dataclasses.replace(self.penalty, lam=1.0).lam_max(grad0[list(self.on)])
-
-
-@method(
-    "estimator",
-    "fused-lasso",
-    papers=[Paper("Sparsity and Smoothness via the Fused Lasso", 2005)],
-    formula="squared error / (2n) + alpha (sum |b_j+1 - b_j| + sparse sum |b_j|)",
-    unit="feature",
-)
-class FusedLasso(Plain):
-    """Coefficients of neighbouring columns are drawn together, and optionally to zero.
-
-    Args:
-        alpha: strength of the price on differences.
-        sparse: price on the coefficients themselves.
-        fit_intercept: see `Lasso`.
-        standardize: see `Lasso`.
-        tol: see `Lasso`.
-        max_iter: see `Lasso`.
-
-    >>> import numpy as np
-    >>> X = np.eye(6)
-    >>> FusedLasso(0.05, fit_intercept=False).fit(X, np.array([0.0, 0, 0, 5, 5, 5])).coef_.round(2)
-    array([0.1, 0.1, 0.1, 4.9, 4.9, 4.9])
-
-    Reference: Tibshirani et al. 2005, equation 3, in Lagrangian form.
-    """
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        *,
-        sparse: float = 0.0,
-        fit_intercept: bool = True,
-        standardize: bool = False,
-        tol: float = 1e-6,
-        max_iter: int = 20_000,
-    ) -> None:
-        self.alpha = alpha
-        self.sparse = sparse
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.tol = tol
-        self.max_iter = max_iter
-
-    def _penalty(self, columns: int) -> Any:
-        return find("penalty", "fused").target(sparse=self.sparse)
+        return strengthened(self.penalty, 1.0).lam_max(self._seen(grad0))
 
 
 class _Composed(Plain):

@@ -20,7 +20,7 @@ from sklearn.model_selection import check_cv
 
 from fewer.linear import Path
 from fewer.linear.estimators.base import Estimator
-from fewer.linear.factors import Candidate, as_factors
+from fewer.linear.factors import Candidate
 from fewer.method import FewerError, nearest
 
 __all__ = ["CrossValidated", "Tried"]
@@ -93,7 +93,7 @@ class CrossValidated(Estimator):
     @property
     def _learnt(self) -> bool:
         """Whether the factors depend on the target, so that every fold must make its own."""
-        return bool(getattr(as_factors(getattr(self, "penalty_factors", None)), "learnt", False))
+        return bool(getattr(self._asked(), "learnt", False))
 
     def _split_target(self, y: Any) -> Any:
         """What the splitter stratifies by."""

@@ -30,11 +30,10 @@ class Pilot:
 
     pilot: str
     gamma: Any
+    penalty_factors: Any
 
-    @property
-    def penalty_factors(self) -> Adaptive:
-        """The factors that the options stand for."""
-        return Adaptive(self.pilot, self.gamma)
+    def _asked(self) -> Adaptive:
+        return Adaptive(self.pilot, self.gamma, base=self.penalty_factors)
 
 
 @method(
@@ -160,6 +159,7 @@ class AdaptiveLasso(Pilot, Regressor):
         alpha: strength of the penalty.
         pilot: `ridge` or `lasso`.
         gamma: exponent.
+        penalty_factors: see `Lasso`; they hold in the pilot, and multiply what it says.
         fit_intercept: see `Lasso`.
         standardize: see `Lasso`.
         positive: see `Lasso`.
@@ -180,6 +180,7 @@ class AdaptiveLasso(Pilot, Regressor):
         *,
         pilot: str = "ridge",
         gamma: float = 1.0,
+        penalty_factors: Any = None,
         fit_intercept: bool = True,
         standardize: bool = False,
         positive: bool = False,
@@ -189,6 +190,7 @@ class AdaptiveLasso(Pilot, Regressor):
         self.alpha = alpha
         self.pilot = pilot
         self.gamma = gamma
+        self.penalty_factors = penalty_factors
         self.fit_intercept = fit_intercept
         self.standardize = standardize
         self.positive = positive

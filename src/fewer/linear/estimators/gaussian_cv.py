@@ -170,6 +170,7 @@ class AdaptiveLassoCV(Pilot, GaussianCV):
     Args:
         pilot: see `AdaptiveLasso`.
         gamma: one exponent, or several to choose from.
+        penalty_factors: see `AdaptiveLasso`.
         alphas: see `LassoCV`.
         n_alphas: see `LassoCV`.
         eps: see `LassoCV`.
@@ -195,6 +196,7 @@ class AdaptiveLassoCV(Pilot, GaussianCV):
         *,
         pilot: str = "ridge",
         gamma: Any = 1.0,
+        penalty_factors: Any = None,
         alphas: Any = None,
         n_alphas: int = 100,
         eps: float = 1e-3,
@@ -209,6 +211,7 @@ class AdaptiveLassoCV(Pilot, GaussianCV):
     ) -> None:
         self.pilot = pilot
         self.gamma = gamma
+        self.penalty_factors = penalty_factors
         self.alphas = alphas
         self.n_alphas = n_alphas
         self.eps = eps

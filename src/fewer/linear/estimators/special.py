@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from fewer.linear.estimators.base import Estimator, names_of
+from fewer.linear.estimators.base import Estimator, names_of, normalised
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.estimators.relaxed import refit
+from fewer.linear.factors import Candidate
 from fewer.linear.result import Path
 from fewer.method import FewerError, Paper, method
 
@@ -94,6 +95,7 @@ class BestSubset(RegressorMixin, Estimator):  # type: ignore[misc]
     Args:
         size: most columns that stay.
         ridge: squared-L2 strength.
+        penalty_factors: see `Lasso`; 1, 0 (the column stays and is not counted) or inf (it is left out).
         fit_intercept: see `Lasso`.
         max_iter: most exchanges.
 
@@ -107,9 +109,18 @@ class BestSubset(RegressorMixin, Estimator):  # type: ignore[misc]
 
     tol = 1e-6
 
-    def __init__(self, size: int = 1, *, ridge: float = 0.0, fit_intercept: bool = True, max_iter: int = 1000) -> None:
+    def __init__(
+        self,
+        size: int = 1,
+        *,
+        ridge: float = 0.0,
+        penalty_factors: Any = None,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+    ) -> None:
         self.size = size
         self.ridge = ridge
+        self.penalty_factors = penalty_factors
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
 
@@ -120,17 +131,32 @@ class BestSubset(RegressorMixin, Estimator):  # type: ignore[misc]
         X, y, weights = self._check(X, y, sample_weight)
         if self.size < 1:
             raise FewerError(f"size is {self.size}; at least one column must be allowed")
-        sizes = range(1, min(int(self.size), X.shape[1]) + 1)
+        choice = one_choice(self, X, y, weights)
+        sizes = range(min(int(self.size), countable(choice.factors, len(y))) + 1)
         path = best_subset(
-            X, y, sizes, weights=weights, intercept=self.fit_intercept, ridge=self.ridge, max_iter=self.max_iter
-        )
-        self._keep(path[0], "count")
+            X, y, sizes, factors=choice.factors, weights=weights, intercept=self.fit_intercept, ridge=self.ridge,
+            max_iter=self.max_iter,
+        )  # fmt: skip
+        self._keep(path[0], choice.label)
         polish(self, X, y, weights)
         return self
 
     def predict(self, X: Any) -> Vector:
         """Predicted target."""
         return self._linear(X)
+
+
+def one_choice(model: Any, X: Any, y: Any, weights: Vector | None) -> Candidate:
+    """The one vector of penalty factors of a model that cannot choose among several."""
+    choices = model._candidates(X, y, weights)
+    if len(choices) > 1:
+        raise FewerError(f"{type(model).__name__} takes one vector of penalty factors, not {len(choices)}")
+    return choices[0]
+
+
+def countable(factors: Vector, rows: int) -> int:
+    """How many columns a count may hold."""
+    return min(int(np.count_nonzero((factors > 0) & np.isfinite(factors))), rows)
 
 
 def polish(model: Any, X: Any, y: Vector, weights: Vector | None) -> None:
@@ -147,6 +173,7 @@ class BestSubsetCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
     Args:
         max_size: largest size to try; None is the least of 20, the number of columns, and half the rows.
         ridge: see `BestSubset`.
+        penalty_factors: see `BestSubset`.
         cv: see `LassoCV`.
         rule: `min`, or `1se` for the smallest size within one standard error of the best.
         fit_intercept: see `Lasso`.
@@ -170,6 +197,7 @@ class BestSubsetCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
         *,
         max_size: int | None = None,
         ridge: float = 0.0,
+        penalty_factors: Any = None,
         cv: Any = None,
         rule: str = "min",
         fit_intercept: bool = True,
@@ -178,6 +206,7 @@ class BestSubsetCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
     ) -> None:
         self.max_size = max_size
         self.ridge = ridge
+        self.penalty_factors = penalty_factors
         self.cv = cv
         self.rule = rule
         self.fit_intercept = fit_intercept
@@ -197,14 +226,15 @@ class BestSubsetCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
     def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Any:
         from fewer.linear import best_subset
 
-        n, p = X.shape
+        n, p = len(y), countable(factors, len(y))
         most = min(p, 20, n // 2) if self.max_size is None else int(self.max_size)
-        if not 1 <= most <= min(n, p):
-            raise FewerError(f"max_size is {most}; with {n} rows and {p} columns it must lie in 1..{min(n, p)}")
+        if self.max_size is not None and not 1 <= most <= p:
+            raise FewerError(f"max_size is {most}; with {n} rows and {p} columns to count it must lie in 1..{p}")
         sizes = [int(k) for k in grid.get("lams", range(most + 1))]
         path = best_subset(
-            X, y, sizes, weights=weights, intercept=self.fit_intercept, ridge=self.ridge, max_iter=self.max_iter
-        )
+            X, y, sizes, factors=factors, weights=weights, intercept=self.fit_intercept, ridge=self.ridge,
+            max_iter=self.max_iter,
+        )  # fmt: skip
         return path.reversed()  # the smallest first, as the strongest penalty is elsewhere
 
     def predict(self, X: Any) -> Vector:
@@ -216,7 +246,7 @@ class BestSubsetCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
     "estimator",
     "sparse-precision",
     papers=[Paper("Sparse inverse covariance estimation with the graphical lasso", 2008, "0708.3517")],
-    formula="min -log det P + tr(S P) + alpha sum_{i != j} |P_ij|",
+    formula="min -log det P + tr(S P) + alpha sum_{i != j} f_ij |P_ij|",
     unit="feature",
 )
 class SparsePrecision(BaseEstimator):  # type: ignore[misc]
@@ -224,6 +254,7 @@ class SparsePrecision(BaseEstimator):  # type: ignore[misc]
 
     Args:
         alpha: price of every entry off the diagonal.
+        penalty_factors: (p, p) symmetric, in [0, inf]: 0 leaves a relation free, inf excludes it; None is all 1.
         assume_centered: the columns have mean zero already.
         tol: duality gap per column.
         max_iter: most rounds.
@@ -240,22 +271,33 @@ class SparsePrecision(BaseEstimator):  # type: ignore[misc]
     """
 
     def __init__(
-        self, alpha: float = 0.1, *, assume_centered: bool = False, tol: float = 1e-6, max_iter: int = 200
+        self,
+        alpha: float = 0.1,
+        *,
+        penalty_factors: Any = None,
+        assume_centered: bool = False,
+        tol: float = 1e-6,
+        max_iter: int = 200,
     ) -> None:
         self.alpha = alpha
+        self.penalty_factors = penalty_factors
         self.assume_centered = assume_centered
         self.tol = tol
         self.max_iter = max_iter
 
-    def fit(self, X: Any, y: Any = None) -> SparsePrecision:
-        """Estimate from (n, p) data."""
-        from sklearn.utils.validation import validate_data
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> SparsePrecision:
+        """Estimate from (n, p) data; `sample_weight` (n,) is not negative, and only its ratios matter."""
+        from sklearn.utils.validation import _check_sample_weight, validate_data
 
         from fewer.linear import graphical_lasso
 
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2)
-        centred = X if self.assume_centered else X - X.mean(axis=0)
-        found = graphical_lasso(centred.T @ centred / len(X), float(self.alpha), tol=self.tol, max_iter=self.max_iter)
+        s = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)) / len(X)
+        centred = X if self.assume_centered else X - s @ X
+        found = graphical_lasso(
+            (centred.T * s) @ centred, float(self.alpha), factors=self.penalty_factors, tol=self.tol,
+            max_iter=self.max_iter,
+        )  # fmt: skip
         self.precision_, self.covariance_ = found.precision, found.covariance
         self.dual_gap_, self.n_iter_ = found.gap, max(found.iterations, 1)
         self.names_ = names_of(self)
