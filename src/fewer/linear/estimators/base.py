@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewer.linear import Path, Solution
-from fewer.linear.factors import Candidate, as_factors
+from fewer.linear.factors import Candidate, Factors, as_factors
 from fewer.method import FewerError
 
 __all__ = ["Estimator", "grouped", "names_of", "normalised", "paths_of", "rescaled", "spread"]
@@ -87,7 +87,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """The loss; None stands for squared error."""
         return None
 
-    def _asked(self) -> Any:
+    def _asked(self) -> Factors | None:
         """The penalty factors as an object, or None."""
         return as_factors(getattr(self, "penalty_factors", None))
 

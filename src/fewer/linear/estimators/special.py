@@ -148,7 +148,7 @@ class BestSubset(RegressorMixin, Estimator):  # type: ignore[misc]
 
 def one_choice(model: Any, X: Any, y: Any, weights: Vector | None) -> Candidate:
     """The one vector of penalty factors of a model that cannot choose among several."""
-    choices = model._candidates(X, y, weights)
+    choices: list[Candidate] = model._candidates(X, y, weights)
     if len(choices) > 1:
         raise FewerError(f"{type(model).__name__} takes one vector of penalty factors, not {len(choices)}")
     return choices[0]
