@@ -30,7 +30,7 @@ from fewer.verbs.evaluate import evaluate_all
 def main() -> None:
     args = _arguments()
     torch.set_num_threads(1)
-    dense = adapt.open(args.model, dtype=torch.float32)
+    dense = adapt.open(args.model, dtype=getattr(torch, args.dtype))
     dense.module.set_attn_implementation("eager")
     windows = _windows(args.data, dense, args.samples, args.length)
     held_out = _windows(args.eval, dense, args.eval_samples, args.length)
@@ -42,6 +42,7 @@ def main() -> None:
         "machine": str(machine()),
         "model": args.name or Path(args.model).name,
         "architecture": type(dense.module).__name__,
+        "dtype": args.dtype,
         "parameters": sum(p.numel() for p in dense.module.parameters()),
         "windows": list(windows.shape),
         "rows": rows,
@@ -65,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     for name in dict.fromkeys(pair.checkout for pair in PAIRS):
         parser.add_argument(f"--{name}", default="", metavar="DIR", help="checkout of the authors' repository")
     parser.add_argument("--only", default="", help=f"some of: {', '.join(pair.name for pair in PAIRS)}")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--samples", type=int, default=128, help="windows; their buffers hold 128")
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--eval-samples", type=int, default=32)
@@ -113,8 +115,8 @@ def markdown(result: dict[str, Any]) -> str:
     """The table of one model."""
     lines = [
         f"# {result['model']}: masks beside the authors' code", "",
-        f"{result['architecture']}, {result['parameters']:,} parameters, float32, {result['windows'][0]} windows of "
-        f"{result['windows'][1]} tokens. Machine: {result['machine']}.", "",
+        f"{result['architecture']}, {result['parameters']:,} parameters, {result['dtype']}, "
+        f"{result['windows'][0]} windows of {result['windows'][1]} tokens. Machine: {result['machine']}.", "",
         "| method | masks agree | in the first block | entries that differ | KL ours | KL theirs | ours with |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip

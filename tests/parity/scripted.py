@@ -7,10 +7,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 TOKENS = torch.randint(0, 96, (12, 24), generator=torch.Generator().manual_seed(1))
 
 
-def model():
+def model(dtype=torch.float32):
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=96, num_hidden_layers=3, **sizes)).eval()
+    return LlamaForCausalLM(LlamaConfig(vocab_size=96, num_hidden_layers=3, **sizes)).eval().to(dtype)
 
 
 @torch.no_grad()
@@ -31,9 +31,9 @@ def block_inputs(network, block):
     return {name: torch.cat(rows) for name, rows in seen.items()}
 
 
-def literally(rule, *settings):
+def literally(rule, *settings, dtype=torch.float32):
     """The weights after `rule(weight, inputs, *settings, layer name)` went over the blocks in order."""
-    network = model()
+    network = model(dtype)
     for index, block in enumerate(network.model.layers):
         seen = block_inputs(network, block)
         for name, inputs in seen.items():

@@ -15,8 +15,8 @@ def wanda_score(weight, inputs):
     return weight.abs() * (inputs.square().sum(0) / len(TOKENS)).sqrt()
 
 
-def pruned(**options):
-    return fewer.prune(adapt.open(model()), TOKENS, compat="wanda", **options).model.state_dict()
+def pruned(dtype=torch.float32, **options):
+    return fewer.prune(adapt.open(model(dtype)), TOKENS, compat="wanda", **options).model.state_dict()
 
 
 def assert_equal(made, expected):
@@ -63,16 +63,16 @@ def test_owl_floors_the_share_and_not_the_rounded_count():
 
 
 @pytest.mark.parametrize("within", ["layer", "row"])
-@pytest.mark.parametrize("share", [0.5, 0.6])
-def test_ria_drops_what_the_script_drops(within, share):
+@pytest.mark.parametrize(("share", "dtype"), [(0.5, torch.float32), (0.6, torch.float32), (0.5, torch.bfloat16)])
+def test_ria_drops_what_the_script_drops(within, share, dtype):
     def rule(weight, inputs, _):
-        size = weight.abs()
-        norm = (inputs.square().sum(0) / len(TOKENS)).sqrt()
+        size = weight.abs()  # in the model's own precision, unlike the norms
+        norm = (inputs.float().square().sum(0) / len(TOKENS)).sqrt()
         score = (size / size.sum(0) + size / size.sum(1).reshape(-1, 1)) * norm**0.5
         edge = score.flatten().sort().values[int(score.numel() * share)]
         return weight.masked_fill(lowest_of_rows(score, share) if within == "row" else score <= edge, 0.0)
 
-    assert_equal(pruned(score="ria", within=within, keep=1 - share), literally(rule))
+    assert_equal(pruned(dtype, score="ria", within=within, keep=1 - share), literally(rule, dtype=dtype))
 
 
 def test_gblm_adds_the_gradients_of_the_dense_model():

@@ -85,6 +85,10 @@ class Job:
             raise FewerError(f"score '{self.score.name}' is NaN or infinite in layer '{name}'")
         return scores
 
+    def measured(self, stored: Tensor, weight: Tensor) -> Tensor:
+        """The weight that scores are computed from: as it is stored where the authors' script takes it so."""
+        return stored if self.recipe.compat == "wanda" else weight
+
     def solve(
         self,
         name: str,
@@ -108,7 +112,7 @@ class Job:
         import torch
 
         weight = working(name, stored)
-        scores = self.scores(name, weight, evidence) if worth is None else worth
+        scores = self.scores(name, self.measured(stored, weight), evidence) if worth is None else worth
         if before is not None:
             scores = torch.where(before, scores, scores.min() - 1.0)
         chosen = self.rule(name, stored, count)

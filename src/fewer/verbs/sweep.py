@@ -343,7 +343,7 @@ def _solve_layer(
         job = engines[chain[0]].job
         key = json.dumps([job.recipe.score, job.recipe.score_options, job.recipe.seed], sort_keys=True, default=str)
         if key not in scores:
-            scores[key] = job.scores(name, weight, known)
+            scores[key] = job.scores(name, job.measured(stored, weight), known)
         if _chained(job.recipe):
             rules = [engines[level].job.rule(name, stored, engines[level].counts[name]) for level in chain]
             made = solve_levels(weight, known["input_gram"], rules, **job.recipe.update_options)
