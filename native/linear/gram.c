@@ -34,8 +34,10 @@ double fewer_gram_gap(const GramTask *t, double *objective)
     for (int64_t j = 0; j < t->k; j++) {
         const double l2 = t->lam * t->l2[j], l1 = t->lam * t->l1[j], u = scale * t->g[j];
         if (l1 == 0 && l2 == 0 && !(t->low && isfinite(u > 0 ? t->high[j] : t->low[j]))) {
-            /* A free column must have no gradient: what it would still gain, and more, counts as gap. */
-            gap += fabs(u) * (fabs(t->b[j]) + (t->G[j * t->ldg + j] > 0 ? fabs(u) / t->G[j * t->ldg + j] : 0));
+            /* A free column must have no gradient: what it would still gain, and more, counts as gap.  Where a bound keeps
+             * several of them from being fitted together, alone each could gain far less: then in first order. */
+            const double norm = t->G[j * t->ldg + j], much = t->low ? sqrt(rr * norm) : fabs(u);
+            gap += fabs(u) * (fabs(t->b[j]) + (norm > 0 ? much / norm : 0));
             continue;
         }
         const double s = fewer_soft(u, l1 * (1 + 1e-15));

@@ -28,17 +28,24 @@ static inline double gradient(const ResidualTask *t, int64_t w)
     return t->unit * ((a + b) + (c + d)) + t->shift * t->mass[w];
 }
 
+/* Full columns are centred on the way, as they alone can lie far from zero in units of their spread; for the others the
+ * shift takes what centring would add to every row. */
 static inline void move(ResidualTask *t, int64_t w, double delta)
 {
     const int64_t j = t->column[w];
-    t->shift += delta * t->mean[w];
+    const double mean = t->mean[w];
     if (t->X) {
-        fewer_axpy(-delta, t->X + j * t->n, t->r, t->n);
+        const double *restrict x = t->X + j * t->n;
+        double *restrict r = t->r;
+        for (int64_t i = 0; i < t->n; i++)
+            r[i] -= delta * (x[i] - mean);
         return;
     }
-    const int64_t stop = t->start[j + 1];
-    for (int64_t e = t->start[j]; e < stop; e++)
-        t->r[t->row[e]] -= delta * t->data[e];
+    const int64_t first = t->start[j], stop = t->start[j + 1];
+    const double here = stop - first == t->n ? mean : 0;
+    t->shift += delta * (mean - here);
+    for (int64_t e = first; e < stop; e++)
+        t->r[t->row[e]] -= delta * (t->data[e] - here);
 }
 
 FEWER_CLONES
@@ -62,9 +69,28 @@ static double price(const ResidualTask *t)
     return sum;
 }
 
+/* Take the shift into r, whose weighted mean is then zero: columns far from zero would multiply a large shift, and lose
+ * in its difference to r what they say. */
+FEWER_CLONES
+static void level(ResidualTask *t)
+{
+    double sum = 0, total = 0;
+    if (t->shift == 0)
+        return;
+    for (int64_t i = 0; i < t->n; i++) {
+        const double s = t->weight ? t->weight[i] : t->unit;
+        sum += s * (t->r[i] + t->shift), total += s;
+    }
+    const double step = t->shift - sum / total;
+    for (int64_t i = 0; i < t->n; i++)
+        t->r[i] += step;
+    t->shift = 0;
+}
+
 FEWER_CLONES
 static double gap_of(ResidualTask *t, double *objective, double *multiple)
 {
+    level(t);
     double ry, scale = 1;
     const double rr = sizes(t, &ry);
     for (int64_t w = 0; w < t->k; w++) {
@@ -78,7 +104,8 @@ static double gap_of(ResidualTask *t, double *objective, double *multiple)
     for (int64_t w = 0; w < t->k; w++) {
         const double l2 = t->lam * t->l2[w], l1 = t->lam * t->l1[w], u = scale * t->g[w];
         if (l1 == 0 && l2 == 0 && !(t->low && isfinite(u > 0 ? t->high[w] : t->low[w]))) {
-            gap += fabs(u) * (fabs(t->b[w]) + (t->norm[w] > 0 ? fabs(u) / t->norm[w] : 0));
+            const double much = t->low ? sqrt(rr * t->norm[w]) : fabs(u);
+            gap += fabs(u) * (fabs(t->b[w]) + (t->norm[w] > 0 ? much / t->norm[w] : 0));
             continue;
         }
         const double s = fewer_soft(u, l1 * (1 + 1e-15));
@@ -192,10 +219,13 @@ static void accelerate(ResidualTask *t, const int64_t *list, int64_t m, const do
 }
 
 /* Gap-safe sphere test: the best dual point lies within sqrt(2 gap) of the one at hand, so a column whose gradient stays
- * below its threshold all over that ball is zero in the solution, and leaves for good. */
+ * below its threshold all over that ball is zero in the solution, and leaves for good.  A gap is a difference of large
+ * numbers: what rounding may have left of it widens the ball, and one that is not above zero says nothing. */
 static void screen(ResidualTask *t, double gap, double scale, int8_t *gone)
 {
-    const double radius = sqrt(2 * (gap > 0 ? gap : 0));
+    if (!(gap > 0))
+        return;
+    const double radius = sqrt(2 * (gap + 1e-10 * t->null));
     for (int64_t w = 0; w < t->k; w++) {
         const double l1 = t->lam * t->l1[w];
         if (gone[w] || t->l2[w] != 0 || !(scale * fabs(t->g[w]) + radius * sqrt(t->norm[w]) < l1))
@@ -214,7 +244,9 @@ void fewer_residual_solve(ResidualTask *t, double tol, double settle, int64_t mo
                           double *history)
 {
     double objective, scale, here = gap_of(t, &objective, &scale), gap = here, floor = objective - gap;
-    double gain = INFINITY, reach;
+    double gain = 0, reach;
+    for (int64_t w = 0; w < t->k && gain == 0; w++) /* at zero the gap is of second order as well */
+        gain = t->b[w] != 0 ? INFINITY : 0;
     int64_t rounds = 0, checks = 0, stuck = 0;
     int8_t *gone = (int8_t *)(list + t->k);
     memset(gone, 0, (size_t)t->k);

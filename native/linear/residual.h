@@ -17,7 +17,8 @@ typedef struct {
     const double *weight;  /* per row, or NULL for `unit`; always NULL for dense columns */
     const double *mean, *mass, *norm; /* per working column: mean, sum of weighted entries, squared norm (centred) */
     const double *l1, *l2, *low, *high, *y;
-    double lam, shift, pace; /* pace: multiple of the tolerance at which a step is short enough to look at the gap */
+    double lam, shift, null; /* null: the objective at zero */
+    double pace;             /* multiple of the tolerance at which a step is short enough to look at the gap */
     double *b, *r, *g;
 } ResidualTask;
 

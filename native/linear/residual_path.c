@@ -43,11 +43,10 @@ PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t 
     const int ok = t.g && list && history && kept;
     if (ok) {
         Py_BEGIN_ALLOW_THREADS
-        double null = 0;
         for (int64_t i = 0; i < t.n; i++)
-            null += 0.5 * (t.weight ? t.weight[i] : t.unit) * t.y[i] * t.y[i];
+            t.null += 0.5 * (t.weight ? t.weight[i] : t.unit) * t.y[i] * t.y[i];
         /* The gap errs in first order of what is still to move, the objective in second; below lies rounding. */
-        const double settle = null > 0 ? fmax(0.1 * tol * tol / null, 1e-20 * null) : 0;
+        const double settle = t.null > 0 ? fmax(0.1 * tol * tol / t.null, 1e-20 * t.null) : 0;
         for (int64_t i = 0; i < count; i++) {
             t.lam = lams[i];
             memcpy(kept, t.b, k * sizeof(double));

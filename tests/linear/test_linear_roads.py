@@ -12,13 +12,14 @@ from awkward import KINDS, draw
 from certify import INF, objective
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.optimize import lsq_linear
+from scipy.optimize import lsq_linear, nnls
 from sklearn.linear_model import Lasso
 
 from fewer import linear as fl
-from fewer.linear import kernels, portable
-from fewer.linear.matrix import Dense
-from fewer.linear.terms import Terms
+from fewer.linear import kernels, portable, progress
+from fewer.linear.matrix import Dense, as_matrix
+from fewer.linear.result import Residuals
+from fewer.linear.terms import Certificate, Terms
 from fewer.method import FewerError
 
 
@@ -249,3 +250,62 @@ def test_extremes_are_those_of_numpy(seed, p, m, order):
         kernels.extremes(np.array(g, order=order), l1, lams), portable.extremes(g, l1, lams), strict=True
     ):
         np.testing.assert_array_equal(got, want)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
+def test_a_gap_at_the_same_strength_never_grows(seen):
+    """Whatever solutions come, the bound is the best of their dual points, and its owner is remembered."""
+    log, bound = progress.Log(None, ""), -INF
+    for t, (objective_, gap) in enumerate(seen):
+        mine = [Certificate(objective_, gap, 0.0, 1.0 / (t + 1))]
+        got = log.best(np.ones(1), np.arange(2), np.array([[0.0, t + 1.0]]), mine)[0]
+        owner = got.witness[1][0] if got.witness else t + 1.0
+        bound = max(bound, objective_ - gap)
+        assert got.gap == max(objective_ - bound, 0.0) or got.gap == gap
+        assert got.objective - got.gap <= bound + 1e-15 and got.scale == 1.0 / owner
+
+
+def test_a_dual_point_is_made_of_the_solution_that_proved_it():
+    rng = np.random.default_rng(0)
+    X, y, s = rng.normal(size=(7, 4)), rng.normal(size=7), np.full(7, 1 / 7)
+    columns, values, constants = np.array([1, 3]), rng.normal(size=(2, 3)), rng.normal(size=3)
+    witness = (np.array([2]), np.array([0.5]), 0.25)
+    held = Residuals(as_matrix(X), y, s, np.array([1.0, 0.5, 0.8]), {1: witness})
+    want = (y - X[:, columns] @ values[:, 2] - constants[2]) * 0.8 / 7
+    other = (y - 0.5 * X[:, 2] - 0.25) * 0.5 / 7
+    every = held.every(columns, values, constants)
+    np.testing.assert_allclose(every[1:], [other, want], atol=1e-14)
+    np.testing.assert_allclose(held.one(1, columns, values[:, 1], constants[1]), other, atol=1e-14)
+
+
+@pytest.mark.native
+def test_rounding_in_a_gap_screens_nothing_away():
+    """With a gap below zero by rounding, the ball of possible dual points had no radius, and columns left for good."""
+    X, y, _ = draw(141, 30, 41, "offset")
+    found = fl.path(np.asfortranarray(X), y, count=6, ratio=1e-3, tol=1e-16, regime="residual")
+    assert np.all(found.gaps < 1e-11 * found.null)
+
+
+@pytest.mark.parametrize("road", ["batch", "csc", "dense residual", "numpy", "sparse gram"])
+@pytest.mark.parametrize("spread", [1e-3, 1e-5])
+def test_full_columns_far_from_zero_keep_their_digits(road, spread):
+    """Their centring cancels, so they are centred before anything is multiplied, sparse or not."""
+    X, y, _ = draw(5, 20, 6, "")
+    X = X.copy()
+    X[:, 4] = 100 + spread * X[:, 4]
+    f = np.array([1, 1, 1, 1, spread, 1])
+    want = fl.path(X - X.mean(axis=0), y - y.mean(), count=4, ratio=0.03, tol=1e-9, intercept=False, factors=f)
+    got = ROADS[road](X, y, {"lams": want.lams, "tol": 1e-9, "intercept": True, "factors": f})
+    assert got.converged.all()
+    np.testing.assert_allclose(got.objectives, want.objectives, rtol=1e-8)
+
+
+def test_free_columns_inside_bounds_are_not_certified_before_they_fit():
+    """Alone each could gain next to nothing, together a seventh of the objective."""
+    rng = np.random.default_rng(0)
+    X = 100 + rng.normal(size=(4, 4))
+    y = X @ np.array([0.0, 1.0, 2.0, 0.5]) + rng.normal(size=4)
+    want = nnls(X, y)[1] ** 2 / 8
+    got = fl.solve(X, y, 1e9, factors=np.zeros(4), lower=0.0, intercept=False, tol=1e-8)
+    assert got.objective - want <= got.gap + 1e-9 and got.gap <= 1e-8 * got.null + 1e-8

@@ -38,7 +38,11 @@ def homotopy_path(
 
     minimise 1/(2n) sum_i s_i (y_i - b0 - x_i b)^2 + lam sum_j f_j |b_j|
 
-    One solve with the active columns and one product with X a knot: the quickest way while the support is tiny.
+    One solve with the active columns and one product with X a knot: for the knots themselves, not for speed. `path`
+    never takes this way, as it shares a product among many penalties: for as many penalties over the same range it took
+    a third to a tenth of the time on dense tables of 10 million numbers (10 to 550 knots, supports of 9 to 515), and
+    no more than half a millisecond longer on 442 x 285 with 2 to 4 columns, where this is at its best (2 cores of an
+    AMD EPYC, family 25, Zen 4; 2026-11-26).
 
     Args:
         ratio: where to end, relative to lam_max; the end is the last entry, knot or not.

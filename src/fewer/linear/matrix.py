@@ -27,8 +27,8 @@ class Matrix(Protocol):
     def columns(self, index: Index) -> Any:
         """Some columns, (n, k); dense or sparse."""
 
-    def squares(self, weights: Vector) -> Vector:
-        """(p,) sum_i weights_i x_ij^2."""
+    def squares(self, weights: Vector, means: Vector | None = None) -> Vector:
+        """(p,) sum_i weights_i (x_ij - means_j)^2; means of a sum of squares taken afterwards would lose digits."""
 
     def dot(self, index: Index, values: Vector) -> Vector:
         """X[:, index] @ values."""
@@ -58,12 +58,12 @@ class Dense:
             return np.take(self.X, index, axis=1)
         return self.X.T[index].T
 
-    def squares(self, weights: Vector) -> Vector:
+    def squares(self, weights: Vector, means: Vector | None = None) -> Vector:
         """Weighted squared norms, a slab of rows at a time."""
         total = np.zeros(self.shape[1])
         step = max(1, 2_000_000 // max(1, self.shape[1]))
         for i in range(0, self.shape[0], step):
-            slab = self.X[i : i + step]
+            slab = self.X[i : i + step] if means is None else self.X[i : i + step] - means
             total += weights[i : i + step] @ np.square(slab, dtype=np.float64)
         return total
 
@@ -103,8 +103,15 @@ class Sparse:
         """Some columns, still sparse."""
         return self.X[:, index]
 
-    def squares(self, weights: Vector) -> Vector:
-        """Weighted squared norms."""
+    def squares(self, weights: Vector, means: Vector | None = None) -> Vector:
+        """Weighted squared norms; entries that are not stored are zeros, off by the mean."""
+        if means is not None:
+            counts = np.diff(self.starts)
+            moved = self.X.copy()
+            moved.data = self.data - np.repeat(means, counts)
+            here = np.bincount(np.repeat(np.arange(len(counts)), counts), weights[self.rows], minlength=len(counts))
+            missing = np.where(counts < self.shape[0], np.maximum(weights.sum() - here, 0.0), 0.0)
+            return Sparse(moved).squares(weights) + means * means * missing
         terms = self.data * self.data * weights[self.rows]
         sums = np.concatenate([[0.0], np.cumsum(terms)]) if terms.size < 64 else None
         if sums is not None:

@@ -31,6 +31,7 @@ class Pool:
     def __init__(self, matrix: Matrix, weights: Vector, means: Vector) -> None:
         n, p = matrix.shape
         self.matrix, self.means = matrix, means
+        self._left = means  # of compressed columns: what is still to be subtracted
         first = weights[0] if len(weights) else 1.0
         self.root: Any = float(first**0.5) if np.all(weights == first) else np.sqrt(weights)
         self.weights = weights
@@ -55,18 +56,15 @@ class Pool:
         self.gram = np.asarray(X.T @ X, dtype=np.float64)
         self.gram *= self.weights[0]
         if self.means.any():
+            centre = self.means**2 * self.weights.sum()
+            if np.any(np.diag(self.gram) <= (1 + 1e-6) * centre):  # a difference of large numbers: centre first instead
+                self.gram = np.empty((0, 0))
+                self.require(np.arange(p))
+                return
             self.gram -= np.outer(self.means, self.means) * self.weights.sum()
-            self._mend()
         self._store = None
         self.index = np.arange(p)
         self.place = np.arange(p)
-
-    def _mend(self) -> None:
-        """Where centring cancelled nearly everything, the column is constant: say so exactly."""
-        diagonal = np.einsum("ii->i", self.gram)
-        flat = np.flatnonzero(diagonal <= 1e-13 * self.means**2 * self.weights.sum())
-        self.gram[flat] = 0.0
-        self.gram[:, flat] = 0.0
 
     def require(self, wanted: Index) -> None:
         """Bring in the columns that are not there yet."""
@@ -76,10 +74,10 @@ class Pool:
         old, total = len(self.index), len(self.index) + len(new)
         self._grow(total)
         if self._sparse:
-            columns = self.matrix.columns(new).multiply(_column(self.root)).tocsc()
+            columns = self._sparse_columns(new).multiply(_column(self.root)).tocsc()
             self._store = columns if old == 0 else _hstack(self._store, columns)
             block = (self._store.T @ columns).toarray()
-            centre = self.means[np.concatenate([self.index, new])]
+            centre = self._left[np.concatenate([self.index, new])]
             mass = np.asarray(_column(self.root).T @ columns).ravel() if np.ndim(self.root) else None
             sums = self.root * np.asarray(columns.sum(axis=0)).ravel() if mass is None else mass
             # sum s (x_i - m_i)(x_j - m_j) with sum s x_j = mass_j: subtract m_i mass_j when m is the weighted mean.
@@ -101,10 +99,20 @@ class Pool:
         self.index = np.concatenate([self.index, new])
         self.place[new] = np.arange(old, total)
 
+    def _sparse_columns(self, new: Index) -> Any:
+        """Compressed columns; full ones centred, as they alone can lie far from zero in units of their spread."""
+        columns = self.matrix.columns(new).tocsc(copy=True)
+        full = np.where(np.diff(columns.indptr) == columns.shape[0], self.means[new], 0.0)
+        if full.any():
+            columns.data = columns.data - np.repeat(full, np.diff(columns.indptr))
+            self._left = self._left.copy()
+            self._left[new[full != 0]] = 0.0
+        return columns
+
     def _flatten(self, old: int, total: int, new: Index) -> None:
         """Columns whose centred norm is rounding are constant: give them zero rows."""
         diagonal = np.einsum("ii->i", self.gram)[old:total]
-        level = 1e-13 if self._sparse else 1e-26
+        level = np.where(self._left[new] != 0, 1e-13, 1e-26) if self._sparse else 1e-26
         flat = old + np.flatnonzero(diagonal <= level * self.means[new] ** 2 * self.weights.sum())
         self.gram[flat, :total] = 0.0
         self.gram[:total, flat] = 0.0
@@ -137,7 +145,7 @@ class Pool:
         if self._sparse:
             root = _column(self.root)
             return np.asarray(
-                start - (self._store[:, places] @ values - root * (self.means[self.index[places]] @ values))
+                start - (self._store[:, places] @ values - root * (self._left[self.index[places]] @ values))
             )
         count = len(self.index)
         if len(places) == 0:

@@ -29,7 +29,8 @@ class _Task:
         found = self.terms.certify(self.b, self.g, lam, rr, self.yy - float(self.b @ self.c))
         loose = self.terms.loose(self.g)
         pull, diagonal = np.abs(self.g[loose]), np.einsum("ii->i", self.G)[loose]
-        return found.gap + float(pull @ (pull / np.where(diagonal > 0, diagonal, np.inf))), found.objective
+        much = pull if self.terms.low is None else np.sqrt(rr * diagonal)
+        return found.gap + float(pull @ (much / np.where(diagonal > 0, diagonal, np.inf))), found.objective
 
     def sweep(self, lam: float) -> None:
         l1, l2 = lam * self.terms.l1, lam * self.terms.l2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,21 @@ class Log:
     values: list[Vector] = field(default_factory=list)
     found: list[Certificate] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
+    bounds: dict[float, Certificate] = field(default_factory=dict)  # of strengths not accepted yet, with witnesses
+
+    def best(self, run: Vector, work: Index, B: Vector, found: list[Certificate]) -> list[Certificate]:
+        """Certificates of a run, each with the best dual point that any solution at its strength has given so far."""
+        self.bounds = {lam: known for lam, known in self.bounds.items() if lam <= run[0]}
+        return [self._best(float(lam), work, B[t], found[t]) for t, lam in enumerate(run)]
+
+    def _best(self, lam: float, work: Index, b: Vector, found: Certificate) -> Certificate:
+        known = self.bounds.get(lam)
+        if known is not None and known.objective - known.gap > found.objective - found.gap:
+            gap = max(found.objective - (known.objective - known.gap), 0.0)
+            return replace(found, gap=gap, scale=known.scale, witness=known.witness)
+        on = np.flatnonzero(b)
+        self.bounds[lam] = replace(found, witness=(work[on], b[on]))
+        return found
 
     def accept(self, index: Index, b: Vector, found: Certificate, rounds: float) -> None:
         """Write one solution down."""
@@ -41,7 +56,10 @@ class Log:
         job = self.ready.job
         if not job.keep_duals or self.ready.matrix is None:
             return None
-        return Residuals(self.ready.matrix, job.y, job.weights, np.array([f.scale for f in self.found]))
+        ready, scales = self.ready, np.array([f.scale for f in self.found])
+        witnesses = {k: f.witness for k, f in enumerate(self.found) if f.witness is not None}
+        others = {k: (j, b, ready.y_mean - float(ready.means[j] @ b)) for k, (j, b) in witnesses.items()}
+        return Residuals(ready.matrix, job.y, job.weights, scales, others)
 
     def path(self) -> Path:
         """Everything accepted, as a record."""
@@ -138,9 +156,10 @@ def certificates(
     if not terms.plain:
         full = np.zeros((len(run), len(pulls)))
         full[:, work] = B
-        return [
+        found = [
             terms.certify(full[t], pulls[:, t], float(lam), float(rr[t]), float(ry[t])) for t, lam in enumerate(run)
         ]
+        return [replace(f, gap=f.gap + ready.lean(pulls[:, t], float(rr[t]))) for t, f in enumerate(found)]
     l1 = terms.l1
     price = run * (np.abs(B) @ l1[work])
     ratio, over = extremes(pulls, l1, run)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fewer.linear.matrix import Matrix
+from fewer.linear.matrix import Matrix, as_matrix
 from fewer.linear.pool import GramPool, Pool
 from fewer.linear.terms import Terms
 from fewer.method import FewerError
@@ -73,27 +74,47 @@ class Ready:
         raw = float(self.job.weights @ self.job.y**2) if self.matrix is not None else self.yy
         # Free columns of small spread far from zero take large coefficients, and their centring cancels as y's does.
         raw += float(self.job.weights.sum()) * float(np.abs(self.start) @ np.abs(self.means[self.free])) ** 2
-        return max(self.job.tol * self.null, 4e-15 * self.yy, 2e-14 * math.sqrt(raw * self.yy))
+        rounding = 5e-13 if len(self.free) else 2e-14  # what free columns explain wholly leaves no null objective
+        return max(self.job.tol * self.null, 4e-15 * self.yy, rounding * math.sqrt(raw * self.yy))
+
+    @cached_property
+    def _one_sided(self) -> tuple[Index, Vector]:
+        """Columns without a price that have a bound, and their norms."""
+        index = self.always[self.terms.l2[self.always] == 0]
+        index = index[~np.isin(index, self.free)]
+        if self.matrix is None or not len(index):
+            return index, np.sqrt(np.diag(self.pool.gram)[index]) if len(index) else np.empty(0)
+        means = self.means[index]
+        squares = as_matrix(self.matrix.columns(index)).squares(self.job.weights, means)
+        return index, np.sqrt(np.where(squares > 1e-26 * means**2, squares, 0.0))
+
+    def lean(self, g: Vector, rr: float) -> float:
+        """What columns without a price may still gain where no bound stops them, in first order."""
+        index, norms = self._one_sided
+        on = self.terms.take(index).loose(g[index]) & (norms > 0)
+        return float(np.sum(np.abs(g[index][on]) / norms[on])) * math.sqrt(rr)
 
 
 def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Generator[Vector, Vector, Ready]:
     """Centre, price the columns, fit the null model, lay out the grid."""
     s, p = job.weights, matrix.shape[1]
     total = float(s.sum())
-    moments = yield np.column_stack([s * job.y, s] if job.intercept or job.standardize else [s * job.y])
+    y_mean = float(s @ job.y) / total if job.intercept else 0.0
+    y = job.y - y_mean
+    if job.intercept:  # once more, as the first mean is rounded in the units of y
+        y -= float(s @ y) / total
+    moments = yield np.column_stack([s * y, s] if job.intercept or job.standardize else [s * y])
     _refuse_infinite(moments)
     mass = np.ascontiguousarray(moments[:, 1]) if moments.shape[1] == 2 else np.zeros(p)
     means = mass / total if job.intercept else np.zeros(p)
-    y_mean = float(s @ job.y) / total if job.intercept else 0.0
-    y = job.y - y_mean
-    c = moments[:, 0] - y_mean * mass
+    c = moments[:, 0] - float(s @ y) * means
     yy = float(s @ (y * y))
     if yy <= 1e-28 * float(s @ (job.y * job.y)):  # a constant target: what centring left is rounding
         y, c, yy = np.zeros_like(y), np.zeros_like(c), 0.0
     terms = job.terms
     if job.standardize:
-        spread = matrix.squares(s) / total - means * means
-        spread = np.sqrt(np.where(spread > 1e-13 * means * means, np.maximum(spread, 0.0), 0.0))
+        spread = matrix.squares(s, means if means.any() else None) / total
+        spread = np.sqrt(np.where(spread > 1e-26 * means * means, spread, 0.0))
         with np.errstate(invalid="ignore"):
             l1 = np.where(spread > 0, terms.l1 * spread, np.inf)
         terms = Terms(l1, np.where(spread > 0, terms.l2 * spread**2, 0.0), terms.low, terms.high)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import kernels, progress
-from fewer.linear.matrix import Dense, Sparse
+from fewer.linear.matrix import Dense, Sparse, as_matrix
 from fewer.linear.ready import Ready
 from fewer.linear.result import Path
 from fewer.linear.terms import Certificate
@@ -38,29 +38,36 @@ class _Residual:
             self.data = kernels.Data(matrix.X, None, None, None, None, uniform)
         self.r, self.shift = ready.y.copy(), 0.0
 
-    def _norms(self, ready: Ready, index: Index, squares: Vector) -> None:
+    def _norms(self, ready: Ready, index: Index) -> None:
         """Centred squared norms; where centring leaves nothing but rounding the column is constant."""
-        centre = ready.means[index] ** 2 * ready.job.weights.sum()
-        self.norms[index] = np.where(squares - centre > 1e-13 * centre, squares - centre, 0.0)
+        s, means = ready.job.weights, ready.means[index]
+        columns = as_matrix(ready.matrix.columns(index))  # type: ignore[union-attr]
+        norms = columns.squares(s, means if means.any() else None)
+        self.norms[index] = np.where(norms > 1e-26 * means**2 * s.sum(), norms, 0.0)
+
+    def of(self, ready: Ready, work: Index, b: Vector) -> tuple[Vector, float]:
+        """The residual of coefficients on the working columns, computed at once, and its shift."""
+        on = np.flatnonzero(b)
+        r = ready.y - ready.matrix.dot(work[on], b[on])  # type: ignore[union-attr]
+        return r, float(ready.means[work[on]] @ b[on])
 
     def columns(self, ready: Ready, work: Index) -> kernels.Columns:
         new = work[np.isnan(self.norms[work])]
         if len(new):
-            s, x = ready.job.weights, ready.matrix.columns(new)  # type: ignore[union-attr]
-            sparse = isinstance(ready.matrix, Sparse)
-            self._norms(ready, new, x.multiply(x).T @ s if sparse else np.einsum("ij,ij->j", x, x) * s[0])
+            self._norms(ready, new)
         means, mass, norms = (np.ascontiguousarray(a[work]) for a in (ready.means, ready.mass, self.norms))
         return kernels.Columns(work, means, mass, norms)
 
 
 def follow_residual(ready: Ready) -> Generator[Vector, Vector, Path | None]:
-    """The path in the residual regime; None where dense columns turn out so alike that a Gram matrix is the way."""
+    """The path in the residual regime; None where columns turn out so alike that a Gram matrix is the way."""
     job, terms, p = ready.job, ready.terms, len(ready.c)
     lams, stones = progress.stops(ready, 0.25 if isinstance(ready.matrix, Sparse) else 0.5)
     log = progress.Log(ready, "sparse residual" if isinstance(ready.matrix, Sparse) else "dense residual")
     held = _Residual(ready)
     s = job.weights
-    most = min(job.most, 400) if isinstance(ready.matrix, Dense) and job.regime == "auto" else job.most
+    patience = 400 if isinstance(ready.matrix, Dense) else 3000
+    most = min(job.most, patience) if job.regime == "auto" else job.most
     top = max(ready.lam_max, float(lams[0]) if len(lams) else 1.0)
     state = progress.State(np.zeros(p), np.zeros(p), np.inf, np.inf, [(top, ready.g0)])
     paid = np.isfinite(terms.l1) & (terms.l1 > 0)
@@ -78,11 +85,15 @@ def follow_residual(ready: Ready) -> Generator[Vector, Vector, Path | None]:
         )  # fmt: skip
         if most < job.most and stats[:, 1].max() >= most:
             return None
-        true = R + shifts[:, None]
-        V = np.ascontiguousarray((true * s).T)
-        pulls = progress.centred((yield V), ready, V)
-        rr, ry = np.einsum("im,mi->m", V, true), ready.y @ V
-        found = progress.certificates(ready, work, B, pulls, run, rr, ry)
+        pulls, rr, ry = yield from _measure(ready, R + shifts[:, None])
+        fitted = B @ ready.c[work]
+        # Residuals moved along must still be those of the coefficients: <y, y - Xb> and <r, y - Xb> say so at no cost.
+        drift = np.maximum(np.abs(ry + fitted - ready.yy), np.abs(rr + np.einsum("mk,km->m", B, pulls[work]) - ry))
+        if not np.all(drift <= 1e-10 * ready.yy):
+            for t in range(len(run)):
+                R[t], shifts[t] = held.of(ready, work, B[t])
+            pulls, rr, ry = yield from _measure(ready, R + shifts[:, None])
+        found = log.best(run, work, B, progress.certificates(ready, work, B, pulls, run, rr, ry))
         good = 0
         while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
             good += 1
@@ -100,8 +111,17 @@ def follow_residual(ready: Ready) -> Generator[Vector, Vector, Path | None]:
         at = min(good, len(run) - 1)
         state.stand(work, B, run, at)
         held.r, held.shift = R[at], float(shifts[at])
+        if inner < 0.1:  # close to what arithmetic allows: without the rounding of all those steps
+            held.r, held.shift = held.of(ready, work, B[at])
         i += good
     return log.path()
+
+
+def _measure(ready: Ready, true: Vector) -> Generator[Vector, Vector, tuple[Vector, Vector, Vector]]:
+    """Of residuals (m, n): the gradients (p, m), <r, r> and <r, y>."""
+    V = np.ascontiguousarray((true * ready.job.weights).T)
+    pulls = progress.centred((yield V), ready, V)
+    return pulls, np.einsum("im,mi->m", V, true), ready.y @ V
 
 
 def _lost(

@@ -66,17 +66,30 @@ _ALONG = ("lams", "intercepts", "objectives", "gaps", "kkts", "iterations", "con
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """What dual points of the squared loss are made of: theta = scale * weights * (y - X b - b0)."""
+    """What dual points of the squared loss are made of: theta = scale * weights * (y - X b - b0).
+
+    b is the solution, or that of `witnesses` (columns, coefficients, intercept) where an earlier one proved more.
+    """
 
     matrix: Any
     y: Vector
     weights: Vector
     scales: Vector
+    witnesses: dict[int, tuple[NDArray[np.int64], Vector, float]] = field(default_factory=dict)
 
-    def duals(self, columns: NDArray[np.int64], values: Vector, intercepts: Vector, scales: Vector) -> Vector:
-        """(m, n) dual points of m solutions."""
+    def one(self, k: int, columns: NDArray[np.int64], values: Vector, intercept: float) -> Vector:
+        """(n,) the dual point that belongs to the k-th solution."""
+        columns, values, intercept = self.witnesses.get(k, (columns, values, intercept))
+        eta = self.matrix.dot(columns, values[:, None])[:, 0] + intercept
+        return np.asarray((self.y - eta) * self.weights * self.scales[k])
+
+    def every(self, columns: NDArray[np.int64], values: Vector, intercepts: Vector) -> Vector:
+        """(L, n) dual points of all solutions."""
         eta = self.matrix.dot(columns, values) + intercepts
-        return np.asarray(((self.y[:, None] - eta) * self.weights[:, None] * scales).T)
+        out = np.asarray(((self.y[:, None] - eta) * self.weights[:, None] * self.scales).T)
+        for k, witness in self.witnesses.items():
+            out[k] = self.one(k, *witness)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,16 +160,14 @@ class Path:
         """(L, n) dual points."""
         if self.source is None:
             return self.stored
-        return self.source.duals(self.columns, self.values, self.intercepts, self.source.scales)
+        return self.source.every(self.columns, self.values, self.intercepts)
 
     def _dual(self, k: int) -> Vector | None:
         if self.source is None or "duals" in self.__dict__:
             every: Vector | None = self.duals
             return None if every is None else np.asarray(every[k])
         on = np.flatnonzero(self.values[:, k])
-        values = self.values[on, k][:, None]
-        scale = self.source.scales[[k]]
-        return np.asarray(self.source.duals(self.columns[on], values, self.intercepts[[k]], scale)[0])
+        return self.source.one(k, self.columns[on], self.values[on, k], float(self.intercepts[k]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Without X: dual points are computed before the path travels."""

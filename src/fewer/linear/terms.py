@@ -19,12 +19,17 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Certificate:
-    """Objective, gap, KKT distance, and the multiple of the residual that is the dual point."""
+    """Objective, gap, KKT distance, and the multiple of the residual that is the dual point.
+
+    That residual belongs to the solution itself, or to an earlier one (`witness`: columns and coefficients) at the
+    same strength, whose dual point proved more.
+    """
 
     objective: float
     gap: float
     kkt: float
     scale: float
+    witness: tuple[NDArray[np.int64], Vector] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,6 +120,7 @@ def _follow_gram(ready: Ready) -> Steps:
             local.gram, ready.yy, local.c, local.terms, warm, run, inner * goal, job.most, factor, work
         )
         found, pulls = yield from _certify(ready, work, local.places, B, Gs, run)
+        found = log.best(run, work, B, found)
         good = 0
         while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
             good += 1
