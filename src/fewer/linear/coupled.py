@@ -184,6 +184,7 @@ class Cox:
 
     ties: Literal["breslow", "efron"] = "breslow"
     width: ClassVar[int] = 1
+    columns: ClassVar[int] = 2  # of the target
     intercept: ClassVar[bool] = False
 
     def check(self, y: Any) -> Vector:

@@ -7,18 +7,21 @@ certified core solves) and end where their residual vanishes: a stationary point
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.linear.coupled import Ordinal
 from fewer.linear.glm import glm_path
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import Matrix, as_matrix
 from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.result import Path
 from fewer.method import FewerError
+from fewer.penalty import ElasticNet
 
 __all__ = ["general_path", "strengthened"]
 
@@ -85,7 +88,8 @@ def general_path(
         A `Path`; `kkts` holds the residuals, `gaps` is nan unless the penalty is a norm.
 
     Raises:
-        FewerError: a loss with several predictors, or no lams and no `lam_max`.
+        FewerError: a loss with several predictors or with cut points, a penalty that does not fit a vector of p
+            coefficients, or no lams and no `lam_max`.
 
     >>> import numpy as np
     >>> from fewer.linear import Squared
@@ -98,10 +102,14 @@ def general_path(
     Reference: Beck and Teboulle (2009), FISTA, with the restart of O'Donoghue and Candes (2015); Zou and Li (2008) for
     the local linear approximation.
     """
-    if loss.width != 1:
-        raise FewerError("general_path takes a loss with one linear predictor")
+    if loss.width != 1 or isinstance(loss, Ordinal):
+        raise FewerError(
+            f"any penalty goes with one linear predictor a row; {type(loss).__name__} has more parameters: "
+            "SparseMultinomial and OrdinalLogit fit it, with prices on columns or groups"
+        )
     matrix = as_matrix(X)
     n, p = matrix.shape
+    _fits(penalty, p)
     target, s = loss.check(y), _weights(weights, n)
     constant = intercept and loss.intercept
     problem = _Problem(matrix, target, loss, s, constant)
@@ -113,13 +121,16 @@ def general_path(
     strengths, top = _strengths(penalty, g0[:-1], lams, count, ratio)
     smooth = _lipschitz(problem, b)
     found, coefs = [], np.empty((p, len(strengths)))
-    pilot = None if penalty.convex else _pilot(problem, b, intercept)
+    scale = float(np.abs(g0).max())
+    pilots = [] if penalty.convex else _pilots(problem, b, intercept)
     for k, lam in enumerate(strengths):
         priced = strengthened(penalty, float(lam))
-        starts = [b] if priced.convex else _starts(problem, priced, b, float(lam), pilot, intercept)
-        ends = [_fista(problem, priced, v, smooth, tol, float(np.abs(g0).max()), max_iter) for v in starts]
-        cost = [problem.value(end[0]) + float(priced.value(end[0][:-1])) for end in ends]
-        b, smooth, rounds, residual, slope = ends[int(np.argmin(cost))]
+        if not priced.convex:  # a little way down from every start; the lowest then goes on
+            starts = _starts(problem, priced, b, float(lam), pilots, intercept)
+            ends = [_fista(problem, priced, v, smooth, tol, scale, 60) for v in starts]
+            cost = [problem.value(end[0]) + float(priced.value(end[0][:-1])) for end in ends]
+            b, smooth = ends[int(np.argmin(cost))][:2]
+        b, smooth, rounds, residual, slope = _fista(problem, priced, b, smooth, tol, scale, max_iter)
         coefs[:, k] = b[:-1]
         value = problem.value(b) + float(priced.value(b[:-1]))
         gap = _gap(problem, priced, b, slope, value, float(lam))
@@ -140,6 +151,21 @@ def strengthened(penalty: Any, lam: float) -> Any:
 
 def _has_lam(penalty: Any) -> bool:
     return any(f.name == "lam" for f in fields(penalty))
+
+
+def _fits(penalty: Any, p: int) -> None:
+    """Refuse a penalty that is none, or one on something else than a vector of p coefficients."""
+    name = type(penalty).__name__
+    if not all(hasattr(penalty, part) for part in ("value", "prox", "residual", "convex")):
+        raise FewerError(f"{name} is no penalty: it needs value, prox, residual and convex")
+    try:
+        shape = np.shape(penalty.prox(np.zeros(p), 1.0))
+    except FewerError:
+        raise
+    except (ValueError, IndexError) as error:
+        raise FewerError(f"{name} does not fit a vector of {p} coefficients: {error}") from None
+    if shape != (p,):
+        raise FewerError(f"{name} does not fit a vector of {p} coefficients: its prox has shape {shape}")
 
 
 def _strengths(penalty: Any, g0: Vector, lams: Any, count: int, ratio: float) -> tuple[Vector, float]:
@@ -231,43 +257,52 @@ def _fista(
     return b, smooth, rounds, _residual(priced, b, g), slope
 
 
-def _lasso(problem: _Problem, intercept: bool, lam: float, factors: Vector | None) -> Vector:
-    """A certified weighted lasso of the same loss, as a point of this problem."""
-    found = glm_path(
-        problem.matrix, problem.y, problem.loss, lams=[lam], tol=1e-6, factors=factors,
+def _lassos(problem: _Problem, intercept: bool, lams: Sequence[float], factors: Vector | None) -> list[Vector]:
+    """Certified weighted lassos of the same loss, as points of this problem."""
+    path = glm_path(
+        problem.matrix, problem.y, problem.loss, lams=lams, tol=1e-6, factors=factors,
         weights=problem.s * len(problem.s), intercept=intercept,
-    )[0]  # fmt: skip
-    return np.append(found.coef, float(found.intercept) + float(problem.means @ found.coef))
+    )  # fmt: skip
+    return [np.append(one.coef, float(one.intercept) + float(problem.means @ one.coef)) for one in path]
 
 
-def _pilot(problem: _Problem, b: Vector, intercept: bool) -> Vector:
-    """A dense starting point: the lasso at a hundredth of its lam_max."""
+def _pilots(problem: _Problem, b: Vector, intercept: bool) -> list[Vector]:
+    """Starting points from sparse to dense: the lasso down to a hundredth of its lam_max."""
     top = float(np.abs(problem.gradient(b)[1][:-1]).max(initial=0.0))
-    return _lasso(problem, intercept, 0.01 * top, None) if top > 0 else b
+    return _lassos(problem, intercept, [top * share for share in (0.5, 0.2, 0.05, 0.01)], None) if top > 0 else [b]
 
 
 def _starts(
-    problem: _Problem, priced: Any, b: Vector, lam: float, pilot: Vector | None, intercept: bool
+    problem: _Problem, priced: Any, b: Vector, lam: float, pilots: list[Vector], intercept: bool
 ) -> list[Vector]:
-    """Where descent on a nonconvex penalty begins: the last solution, the pilot, and the pilot's linearisations."""
-    starts = [b] if pilot is None else [b, pilot]
+    """Where descent on a nonconvex penalty begins: the last solution, the pilots, and the densest's linearisations."""
+    starts = [b, *pilots]
     at = starts[-1]
     for _ in range(2 if hasattr(priced, "each") and lam > 0 else 0):
         a = np.maximum(np.abs(at[:-1]), 1e-6)
         factors = np.maximum(np.asarray(priced.each(a + 1e-7) - priced.each(a - 1e-7)) / (2e-7 * lam), 0.0)
         if not np.any(factors > 0):
             break
-        at = _lasso(problem, intercept, lam, factors)
+        at = _lassos(problem, intercept, [lam], factors)[0]
         starts.append(at)
     return starts
 
 
 def _gap(problem: _Problem, priced: Any, b: Vector, slope: Vector, value: float, lam: float) -> float:
-    if type(priced).__name__ not in _NORMS:
+    net = isinstance(priced, ElasticNet) and priced.mix < 1
+    if type(priced).__name__ not in _NORMS and not net:
         return float("nan")
     slope = slope - problem.s * (slope.sum() / problem.s.sum()) if problem.constant else slope
     g = problem.matrix.tdot(slope[:, None])[:, 0]
-    top = float(priced.lam_max(g))
+    top = 0.0 if net else float(priced.lam_max(g))
     scale = min(1.0, lam / top) if top > 0 else 1.0
     bound = problem.loss.conjugate(scale * slope, problem.y, problem.s)
-    return float("nan") if bound is None else max(value + bound, 0.0)
+    if bound is None and hasattr(problem.loss, "floor"):  # convexity and a lower bound of the loss, see `losses`
+        eta, floor = problem.eta(b), float(problem.loss.floor(problem.y, problem.s))
+        touch = float(slope @ eta) - problem.loss.value(eta, problem.y, problem.s)
+        bound = scale * touch - (1 - scale) * floor
+    if bound is None:
+        return float("nan")
+    if net and lam > 0:
+        bound += float(np.sum(np.maximum(np.abs(g) - lam * priced.mix, 0.0) ** 2) / (2 * lam * (1 - priced.mix)))
+    return max(value + bound, 0.0)

@@ -9,17 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
+from fewer.linear.coupled import Cox
 from fewer.linear.estimators.base import Estimator, rescaled, spread
 from fewer.linear.estimators.cv import CrossValidated
+from fewer.linear.estimators.survival import rows_of_times
 from fewer.linear.general import strengthened
-from fewer.linear.losses import Squared
+from fewer.linear.losses import Gamma, Huber, Logistic, Poisson, Quantile, Squared
 from fewer.linear.result import Path
-from fewer.method import FewerError, find, method
+from fewer.method import FewerError, find, method, nearest
 from fewer.penalty import Fused
 
 __all__ = ["Plain", "SparseRegressor", "SparseRegressorCV", "general"]
 
 Vector = NDArray[np.float64]
+#: Losses of one linear predictor, by name.
+LOSSES: dict[str, Any] = {
+    "squared": Squared, "logistic": Logistic, "poisson": Poisson, "gamma": Gamma, "cox": Cox, "huber": Huber,
+    "quantile": Quantile,
+}  # fmt: skip
 
 
 class Plain(RegressorMixin, Estimator):  # type: ignore[misc]
@@ -124,15 +131,33 @@ class _Composed(Plain):
     penalty: Any
 
     def _loss(self) -> Any:
-        return self.loss
+        if not isinstance(self.loss, str):
+            return self.loss
+        if self.loss not in LOSSES:
+            raise FewerError(f"unknown loss '{self.loss}'{nearest(self.loss, LOSSES)}; known: {', '.join(LOSSES)}")
+        return LOSSES[self.loss]()
 
     def _penalty(self, columns: int) -> Any:
-        return find("penalty", self.penalty).target() if isinstance(self.penalty, str) else self.penalty
+        if not isinstance(self.penalty, str):
+            return self.penalty
+        kind: Any = find("penalty", self.penalty).target
+        needs = [field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING]
+        if needs:
+            raise FewerError(
+                f"penalty '{self.penalty}' needs {', '.join(needs)}: give an object, "
+                f"fewer.penalty.{kind.__name__}({needs[0]}=...)"
+            )
+        return kind()
+
+    def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
+        if getattr(self._loss(), "columns", 1) == 1:
+            return super()._validated(X, y)
+        return rows_of_times(self, X, y)
 
     def predict(self, X: Any) -> Vector:
         """Prediction on the scale of the target."""
-        eta = self._linear(X)
-        return eta if self.loss is None else np.asarray(self.loss.mean(eta))
+        eta, loss = self._linear(X), self._loss()
+        return eta if loss is None else np.asarray(loss.mean(eta))
 
 
 @method(
@@ -147,8 +172,10 @@ class SparseRegressor(_Composed):
 
     Args:
         alpha: strength of the penalty.
-        loss: a loss of `fewer.linear` (an object), or None for squared error.
-        penalty: name of a penalty of the catalogue, or a penalty object; its strength is replaced by `alpha`.
+        loss: a loss object (see `fewer.linear`), its name where it needs no options ("squared", "logistic", "poisson",
+            "gamma", "cox", "huber", "quantile"), or None for squared error.
+        penalty: a penalty object of `fewer.penalty`, or its name in the catalogue where it needs no options; its
+            strength is replaced by `alpha`.
         penalty_factors: see `Lasso`; the penalty is applied to f_j b_j.
         fit_intercept: see `Lasso`.
         standardize: see `Lasso`.

@@ -33,12 +33,7 @@ class _Survival(Estimator):
         return tags
 
     def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        X = validate_data(self, X, accept_sparse="csc", dtype=[np.float64, np.float32], ensure_min_samples=2)
-        y = _times_and_events(y)
-        check_consistent_length(X, y)
-        return X, y
+        return rows_of_times(self, X, y)
 
     def _target(self, y: Any) -> Any:
         return y
@@ -57,6 +52,16 @@ class _Survival(Estimator):
         earlier = event[:, None] & ((time[:, None] < time) | ((time[:, None] == time) & ~event))
         right = (risk[:, None] > risk) + 0.5 * (risk[:, None] == risk)
         return float((earlier * right).sum() / max(earlier.sum(), 1))
+
+
+def rows_of_times(model: Any, X: Any, y: Any) -> tuple[Any, Any]:
+    """Validated columns, and (n, 2) times and events."""
+    if y is None:
+        raise ValueError(f"{type(model).__name__} requires y to be passed, but the target y is None")
+    X = validate_data(model, X, accept_sparse="csc", dtype=[np.float64, np.float32], ensure_min_samples=2)
+    y = _times_and_events(y)
+    check_consistent_length(X, y)
+    return X, y
 
 
 def _times_and_events(y: Any) -> Vector:
