@@ -244,8 +244,8 @@ void fewer_residual_solve(ResidualTask *t, double tol, double settle, int64_t mo
                           double *history)
 {
     double objective, scale, here = gap_of(t, &objective, &scale), gap = here, floor = objective - gap;
-    double gain = 0, reach;
-    for (int64_t w = 0; w < t->k && gain == 0; w++) /* at zero the gap is of second order as well */
+    double gain = scale < 1 - 1e-12 ? INFINITY : 0, reach;
+    for (int64_t w = 0; w < t->k && gain == 0; w++) /* above lam_max nothing moves, but by rounding */
         gain = t->b[w] != 0 ? INFINITY : 0;
     int64_t rounds = 0, checks = 0, stuck = 0;
     int8_t *gone = (int8_t *)(list + t->k);

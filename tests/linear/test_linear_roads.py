@@ -309,3 +309,13 @@ def test_free_columns_inside_bounds_are_not_certified_before_they_fit():
     want = nnls(X, y)[1] ** 2 / 8
     got = fl.solve(X, y, 1e9, factors=np.zeros(4), lower=0.0, intercept=False, tol=1e-8)
     assert got.objective - want <= got.gap + 1e-9 and got.gap <= 1e-8 * got.null + 1e-8
+
+
+@pytest.mark.native
+def test_a_loose_gap_at_zero_is_no_solution():
+    """Just below lam_max zero has a small gap already; one round over the columns that want to enter costs nothing."""
+    X = sp.random(300, 500, 0.05, random_state=1, format="csc")
+    y = np.asarray(X[:, :40].sum(axis=1)).ravel()
+    top = fl.lambda_max(X, y, intercept=False)
+    found = fl.path(X, y, lams=[0.99 * top, 0.95 * top], tol=1e-2, intercept=False)
+    assert found.sizes.min() > 0
