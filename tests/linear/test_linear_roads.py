@@ -319,3 +319,17 @@ def test_a_loose_gap_at_zero_is_no_solution():
     top = fl.lambda_max(X, y, intercept=False)
     found = fl.path(X, y, lams=[0.99 * top, 0.95 * top], tol=1e-2, intercept=False)
     assert found.sizes.min() > 0
+
+
+@pytest.mark.parametrize("road", ["batch", "csc", "numpy"])
+def test_a_priced_copy_of_a_large_free_column_gives_way_to_it(road):
+    rng = np.random.default_rng(0)
+    X = 1000 + rng.normal(size=(8, 4))
+    X[:, 1] = 2 * X[:, 0]
+    y = X[:, :3].sum(axis=1) + rng.normal(size=8)
+    f = np.array([0.5, 0.0, 0.5, 0.5])
+    kw = {"intercept": False, "tol": 1e-9}
+    want = fl.path(X[:, 1:], y, count=4, ratio=0.03, factors=f[1:], **kw)
+    got = ROADS[road](X, y, {"lams": want.lams, "factors": f, **kw})
+    assert got.converged.all()
+    np.testing.assert_allclose(got.objectives, want.objectives, rtol=1e-6)

@@ -92,7 +92,28 @@ def gram_path(
         _at(factor.U), _at(factor.items), _at(factor.sizes),
     )  # fmt: skip
     factor.leave(work)
+    late = np.flatnonzero(stats[:, 1] >= most)
+    if len(late) and most >= 1000:
+        _rescue(G[:k, :k], yy, c, terms, lams, tol, int(late[0]), (B, Gs, stats))
     return B, Gs, stats
+
+
+def _rescue(
+    G: Vector, yy: float, c: Vector, terms: Terms, lams: Vector, tol: float, first: int,
+    made: tuple[Vector, Vector, Vector],
+) -> None:  # fmt: skip
+    """Solutions that descent gave up on, from `first` on, tried again by way of the flat directions of G.
+
+    Where a priced column repeats a free one of large norm, a round of descent moves it by next to nothing; the numpy
+    solver follows the direction in which the fit stays as it is.
+    """
+    B, Gs, stats = made
+    b, g, more = B[first].copy(), Gs[first].copy(), 200
+    found = portable.gram_path(G, yy, c, terms, b, g, lams[first:], tol, more)
+    better = found[2][:, 3] < stats[first:, 3]
+    found[2][:, 1] += np.where(found[2][:, 0] > tol, stats[first:, 1], 0.0)  # given up on still, and said so
+    for old, new in zip(made, found, strict=True):
+        old[first:][better] = new[better]
 
 
 def gram_block(G: Vector, places: Index) -> Vector:
