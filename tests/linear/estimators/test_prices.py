@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize
+from sklearn.model_selection import KFold
 
 import fewer.linear.estimators as estimators
-from fewer.linear.factors import Adaptive
+from fewer.linear.factors import Adaptive, Prior
 from fewer.method import FewerError
 
 RNG = np.random.default_rng(3)
@@ -139,3 +140,33 @@ def test_adaptive_factors_stand_on_given_ones(pilot):
     b = path(X, Y, lams=[lam], factors=base, mix=float(pilot == "lasso"))[0].coef
     want = [0.0] + [f / abs(v) if v else np.inf for f, v in zip(base[1:], b[1:], strict=True)]
     np.testing.assert_allclose(made[0].factors, want)
+
+
+@pytest.mark.parametrize("name", ["SparseLogistic", "SparsePoisson", "SparseCox", "SparseHuber", "RelaxedLasso"])
+def test_factors_are_learnt_without_the_rows_that_judge_them(name):
+    y, folds, alphas = TARGETS.get(name, Y), KFold(3), np.array([0.2, 0.05])
+    options = {"penalty_factors": Adaptive("lasso", gamma=0.5), "tol": 1e-10}
+    shares = {"phi": [0.0]} if name == "RelaxedLasso" else {}
+    model = getattr(estimators, name + "CV")(alphas=alphas, cv=folds, **shares, **options).fit(X, y)
+    losses = []
+    for train, test in folds.split(X):
+        fits = [getattr(estimators, name)(a, **options).fit(X[train], y[train]) for a in alphas]
+        loss, codes = fits[0]._loss(), fits[0]._target(y) if name == "SparseLogistic" else y
+        etas = [np.ravel(X[test] @ fit.coef_.T + fit.intercept_) for fit in fits]
+        held = codes[test].astype(float)
+        ones = np.ones(len(test))
+        losses.append([loss.value(e, held, ones) if loss else ((held - e) ** 2).sum() / 2 for e in etas])
+    np.testing.assert_allclose(model.tried_[0].mean, np.sum(losses, axis=0) / 70, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["LassoCV", "SparseLogisticCV", "SparsePoissonCV", "SparseCoxCV", "RelaxedLassoCV"])
+@pytest.mark.parametrize("high", [5.0, 1e6])
+def test_beliefs_turned_round_cost_nothing(name, high):
+    turned = np.where(np.isin(np.arange(7), [2, 5]), high, 1.0)  # what matters is said not to
+    (plain, y), (misled, _) = made(name, n_alphas=15), made(name, n_alphas=15, penalty_factors=Prior(turned))
+    plain.fit(X, y)
+    misled.fit(X, y)
+    assert misled.cv_mean_.min() <= plain.cv_mean_.min() + 1e-7
+    assert {tried.label for tried in misled.tried_} == {"trust 0", "trust 0.5", "trust 1", "trust 2"}
+    if misled.factors_ == "trust 0":
+        np.testing.assert_allclose(misled.coef_, plain.coef_, atol=1e-5)
