@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from fewer.adapt.data import Batches
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
 from fewer.adapt.output import copy_except, write_at
-from fewer.adapt.run import mask_of
+from fewer.adapt.run import Enough, mask_of
 from fewer.adapt.shards import bytes_of
 from fewer.adapt.states import States
 from fewer.adapt.walk import Before, Call, NotAChain, Stage, output_hidden, record, run_block, same_calls, share
@@ -186,7 +187,8 @@ class _Disk:
         """Run the block on every batch."""
         for index in range(len(self._before)):
             before(index, self._run.masks[index])
-            run_block(self._module, self._before.read(index), self._run.calls[index][self._index])
+            with suppress(Enough):
+                run_block(self._module, self._before.read(index), self._run.calls[index][self._index])
 
     def close(self, result: Any) -> None:
         """Write the block, pass the states on, make both durable, then say so in the journal."""

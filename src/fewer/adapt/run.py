@@ -12,7 +12,11 @@ from torch.nn import functional
 
 from fewer.method import FewerError
 
-__all__ = ["call", "evaluating", "loss", "mask_of"]
+__all__ = ["Enough", "call", "evaluating", "loss", "mask_of"]
+
+
+class Enough(Exception):
+    """Raised by a hook that has seen all it wants of a batch; whoever runs the model goes on with the next one."""
 
 
 def call(module: nn.Module, batch: Mapping[str, Tensor]) -> Any:

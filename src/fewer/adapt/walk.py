@@ -9,7 +9,7 @@ is such a chain is checked on the first batch; if not, the whole model is run ag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from fewer.adapt.blocks import Block
 from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
-from fewer.adapt.run import call, evaluating, mask_of
+from fewer.adapt.run import Enough, call, evaluating, mask_of
 
 __all__ = [
     "Before", "Call", "NotAChain", "Stage", "hidden_of", "output_hidden", "record", "run_block", "same_calls",
@@ -216,11 +216,15 @@ def _rerun(opened: Opened, data: Batches, layers: Sequence[Layer]) -> Iterator[S
 
 
 class _Chain:
-    """The hidden states before the current block, and every block's calls, for all batches."""
+    """The hidden states before the current block, and every block's calls, for all batches.
+
+    That the blocks are a chain is seen on one sample: run on their own they must give what the model gives.
+    """
 
     def __init__(self, opened: Opened, data: Batches) -> None:
         self.blocks = opened.blocks
-        shells, final = _observe(opened, data[0])
+        sample = _first_sample(data[0])
+        shells, final = _observe(opened, sample)
         self.hidden: list[Tensor] = []
         self.calls: list[list[Call]] = []
         self.masks = [mask_of(batch) for batch in data]
@@ -228,9 +232,9 @@ class _Chain:
             hidden, calls = record(opened.module, self.blocks, batch, shells)
             self.hidden.append(hidden)
             self.calls.append(share(calls, self.calls[-1] if self.calls else None))
-        state = self.hidden[0]
+        state, calls = record(opened.module, self.blocks, sample, shells)
         for block in self.blocks:
-            state = run_block(block.module, state, self.calls[0][block.index])
+            state = run_block(block.module, state, calls[block.index])
         if not torch.equal(state, final):
             raise NotAChain
 
@@ -244,6 +248,12 @@ class _Chain:
                 yield stage
             if not stage.finished:
                 stage.close(None)
+
+
+def _first_sample(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """One sample of a batch, where its tensors agree on what a sample is."""
+    lengths = {value.shape[0] if value.ndim else 0 for value in batch.values()}
+    return {key: value[:1] for key, value in batch.items()} if len(lengths) == 1 and lengths != {0} else batch
 
 
 def _observe(opened: Opened, batch: Mapping[str, Tensor]) -> tuple[list[tuple[Any, ...] | None], Tensor]:
@@ -283,7 +293,8 @@ class _Link:
         assert self.block is not None
         for index, hidden in enumerate(self._chain.hidden):
             before(index, self._chain.masks[index])
-            run_block(self.block.module, hidden, self._chain.calls[index][self.block.index])
+            with suppress(Enough):
+                run_block(self.block.module, hidden, self._chain.calls[index][self.block.index])
 
     def close(self, result: Any) -> None:
         """Pass the hidden states through the block as it is now."""
@@ -310,7 +321,8 @@ class _Whole:
         """Run the model on every batch."""
         for index, batch in enumerate(self._data):
             before(index, mask_of(batch))
-            call(self._module, batch)
+            with suppress(Enough):
+                call(self._module, batch)
 
     def close(self, result: Any) -> None:
         """Nothing is carried over: the next stage runs the changed model."""

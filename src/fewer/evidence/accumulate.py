@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fewer.method import Paper, method
+from fewer.update._gram import square
 
 __all__ = [
     "KINDS", "Accumulator", "BlockSimilarity", "Grad", "GradAbs", "GradSq", "HessianGrad", "InputGram", "InputMean",
@@ -131,8 +132,8 @@ class InputGram(Accumulator):
 
     def part(self, rows: Tensor) -> Tensor:
         """X^T X in the type of the sum."""
-        wide = rows.to(self.total.dtype)
-        return wide.T @ wide
+        found: Tensor = square(rows.to(self.total.dtype).T)
+        return found
 
     def finalise(self) -> Tensor:
         """The mean, in the type of the sum."""

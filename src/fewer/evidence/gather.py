@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from fewer.adapt.capture import Rows, Tap
 from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
-from fewer.adapt.run import call, evaluating, loss, mask_of
+from fewer.adapt.run import Enough, call, evaluating, loss, mask_of
 from fewer.adapt.shards import all_finite
 from fewer.adapt.stream import Stream
 from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
@@ -88,7 +89,8 @@ def collect(
             with torch.no_grad(), sums.watching(source, chosen):
                 for index, batch in enumerate(batches):
                     sums.before(index, mask_of(batch))
-                    call(source.module, batch)
+                    with suppress(Enough):
+                        call(source.module, batch)
                     _tell(progress, index + 1, len(batches), "batches")
             sums.check_reached(chosen)
         _gradients(source, batches, second, sums, chosen, progress)
@@ -202,13 +204,18 @@ class _Sums:
         self._tap: Tap | None = None
         self._mask: Tensor | None = None
         self._reached: set[str] = set()
+        self._calls: Counter[str] = Counter()
+        self._once = False
 
     def of(self, *sources: str) -> tuple[str, ...]:
         """The names that are fed by these."""
         return tuple(name for name in self.names if KINDS[name].source in sources)
 
     def before(self, index: int, mask: Tensor | None) -> None:
-        """Tell what is coming."""
+        """Tell what is coming. Where the first batch called every layer once, others need not run beyond the last."""
+        if index == 1:
+            self._once = not self.of("block") and [self._calls[name] for name in self.held] == [1] * len(self.held)
+        self._calls.clear()
         self._batch, self._mask = index, mask
         if self._tap is not None:
             self._tap.forget()
@@ -261,6 +268,9 @@ class _Sums:
             raise FewerError(f"NaN or infinity in the input of layer '{layer.name}' in batch {self._batch}")
         self._reached.add(layer.name)
         self.add(layer, rows.values, "input", rows.cache, self._lengths(rows))
+        self._calls[layer.name] += 1
+        if self._once and len(self._calls) == len(self.held):
+            raise Enough
 
     def _lengths(self, rows: Rows) -> list[int]:
         """Tokens of each sequence of the batch, where the rows are still in that order; else one for all."""

@@ -1,4 +1,4 @@
-"""The compiled solver of one system per row, where the extension was built and the arrays lie in this machine's memory.
+"""What solvers have compiled, where the extension was built and the arrays lie in this machine's memory.
 
 FEWER_TIER=dense, numba or portable turns it off; extension-avx2 and extension-portable choose its instruction set.
 """
@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
 from fewer.types import Array, Mask
 
-__all__ = ["can_solve", "solve_rows"]
+__all__ = ["address", "can_run", "in_memory", "run", "solve_rows", "spread"]
+
+R = TypeVar("R")
 
 _OFF = ("dense", "numba", "portable")
 _PREFIX = "extension-"
@@ -45,10 +47,17 @@ def _level() -> int | None:
     return names.index(name) if name in names else 0
 
 
-def can_solve(array: Array) -> bool:
-    """Whether `solve_rows` takes arrays like this one: numpy, or torch on the processor."""
+def can_run(array: Array) -> bool:
+    """Whether compiled functions take arrays like this one: numpy, or torch on the processor."""
     near = is_numpy_array(array) or (is_torch_array(array) and device(array).type == "cpu")
     return near and _level() is not None
+
+
+def run(name: str, *arguments: Any) -> Any:
+    """A function of the extension, at the level in force."""
+    module, level = _extension(), _level()
+    assert module is not None and level is not None, "ask `can_run` first"
+    return getattr(module, f"update_{name}")(level, *arguments)
 
 
 def solve_rows(matrix: Array, right: Array, mask: Mask) -> tuple[Array, Mask]:
@@ -62,29 +71,29 @@ def solve_rows(matrix: Array, right: Array, mask: Mask) -> tuple[Array, Mask]:
     Returns:
         (rows, n) float64, and (rows,) bool: True where a pivot was not positive and the row must be solved otherwise.
     """
-    xp, module, level = array_namespace(matrix, right, mask), _extension(), _level()
-    assert module is not None and level is not None, "ask `can_solve` first"
+    xp = array_namespace(matrix, right, mask)
     rows, columns = right.shape
-    matrix, right = _plain(xp, matrix, xp.float64), _plain(xp, right, xp.float64)
-    kept = _plain(xp, mask, xp.uint8)
+    matrix, right = in_memory(matrix, xp.float64), in_memory(right, xp.float64)
+    kept = in_memory(mask, xp.uint8)
     out, failed = xp.empty_like(right), xp.empty(rows, dtype=xp.uint8, device=device(right))
-    addresses = _address(matrix), _address(right), _address(kept), _address(out), _address(failed)
+    addresses = address(matrix), address(right), address(kept), address(out), address(failed)
 
     def part(first: int, last: int) -> None:
         at, wide = first * columns, 8 * first * columns
-        module.update_supports(
-            level, addresses[0], addresses[1] + wide, addresses[2] + at, last - first, columns,
+        run(
+            "supports", addresses[0], addresses[1] + wide, addresses[2] + at, last - first, columns,
             addresses[3] + wide, addresses[4] + first,
         )  # fmt: skip
 
     size = float(xp.sum(xp.astype(mask, xp.float64))) / max(1, rows)
-    _spread(part, rows, rows * size**3 / 3)
+    spread(part, rows, rows * size**3 / 3)
     return out, xp.astype(failed, xp.bool)
 
 
-def _plain(xp: Any, array: Array, dtype: Any) -> Array:
+def in_memory(array: Array, dtype: Any = None) -> Array:
     """The array with its numbers in order in memory."""
-    array = xp.astype(array, dtype, copy=False)
+    if dtype is not None:
+        array = array_namespace(array).astype(array, dtype, copy=False)
     if is_torch_array(array):
         return array.detach().contiguous()
     import numpy as np
@@ -92,19 +101,22 @@ def _plain(xp: Any, array: Array, dtype: Any) -> Array:
     return np.ascontiguousarray(array)
 
 
-def _address(array: Any) -> int:
+def address(array: Any) -> int:
+    """Where the first number lies."""
     return int(array.data_ptr() if is_torch_array(array) else array.ctypes.data)
 
 
-def _spread(part: Callable[[int, int], None], rows: int, work: float) -> None:
-    """Ranges of rows over as many threads as torch would use (without torch: as OpenMP would)."""
+def spread(part: Callable[[int, int], R], count: int, work: float, multiple: int = 1) -> list[R]:
+    """`part(first, last)` over ranges in multiples of something, on as many threads as torch would use.
+
+    Without torch it is as many as OpenMP would use.
+    """
     threads = _threads() if work > _SMALL else 1
-    if threads == 1 or rows == 1:
-        part(0, rows)
-        return
-    step = -(-rows // (4 * threads))
-    with ThreadPoolExecutor(min(threads, rows)) as pool:
-        list(pool.map(part, range(0, rows, step), [*range(step, rows, step), rows]))
+    step = -(-count // (4 * threads * multiple)) * multiple
+    if threads == 1 or step >= count:
+        return [part(0, count)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(part, range(0, count, step), [*range(step, count, step), count]))
 
 
 def _threads() -> int:

@@ -11,6 +11,7 @@ from fewer.types import Array, Mask
 
 __all__ = [
     "SINGULAR", "Gram", "damped", "factor", "inverse_factor", "is_definite", "quadratic_error", "safe", "singular",
+    "square",
 ]  # fmt: skip
 
 #: What a result says of a layer whose Gram matrix could only be used damped.
@@ -18,6 +19,10 @@ SINGULAR = (
     "the Gram matrix is singular (fewer calibration tokens than inputs, or inputs that depend on each other); "
     "it was damped"
 )
+
+
+#: From this size on a symmetric product is formed in so many strips.
+_SPLIT, _STRIPS = 128, 4
 
 
 class Gram(NamedTuple):
@@ -130,6 +135,20 @@ def _small_lower_inverse(lower: Array) -> Array:
         eye = torch.eye(lower.shape[0], dtype=lower.dtype, device=lower.device)
         return torch.linalg.solve_triangular(lower, eye, upper=False)
     return xp.tril(xp.linalg.inv(lower))
+
+
+def square(rows: Array) -> Array:
+    """R R^T of R (n, k). Libraries that do not see that it is symmetric are given the upper part alone."""
+    size = rows.shape[0]
+    if size < _SPLIT or not is_torch_array(rows) or device(rows).type != "cpu":
+        return rows @ rows.T
+    found = rows.new_empty((size, size))
+    step = -(-size // _STRIPS)
+    for first in range(0, size, step):
+        last = min(first + step, size)
+        found[first:last, first:] = rows[first:last] @ rows[first:].T
+        found[last:, first:last] = found[first:last, last:].T
+    return found
 
 
 def _diagonal(xp: object, values: Array) -> Array:

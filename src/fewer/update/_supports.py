@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from array_api_compat import array_namespace, device, is_torch_array
 
 from fewer.types import Array, Mask
-from fewer.update._compiled import can_solve, solve_rows
+from fewer.update._compiled import can_run, solve_rows
 
 __all__ = ["solve_on_supports"]
 
@@ -29,7 +29,7 @@ def solve_on_supports(matrix: Array, right: Array, mask: Mask) -> Array:
         return right
     if bool(xp.all(mask == mask[:1, :])):
         return _shared(matrix, right, mask[0, :])
-    if not can_solve(right):
+    if not can_run(right):
         return _in_batches(matrix, right, mask)
     solved, failed = solve_rows(matrix, right, mask)
     if bool(xp.any(failed)):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from array_api_compat import array_namespace
 
 from fewer.method import Paper, method
 from fewer.types import Array, Mask
-from fewer.update._keep import kept
+from fewer.update._projection import projection
 from fewer.update._scaled import Scaled, finish, scaled
 from fewer.update.updated import Updated
 
@@ -27,18 +26,7 @@ _PERIOD = 3
 #: Fewer rows than this share of the columns: two thin products in the eigenbasis cost less than a new inverse.
 _THIN = 1 / _PERIOD
 #: The support has settled when less than this share of it changed over one period.
-_SETTLED = 3e-3
-
-
-@dataclass(slots=True)
-class _State:
-    """Where ADMM stands: the sparse copy, the scaled dual, the penalty."""
-
-    sparse: Array
-    dual: Array
-    rho: float
-    mask: Mask
-    steps: int = 0
+_SETTLED = 6e-3
 
 
 @method(
@@ -102,48 +90,31 @@ def alps(
     problem = scaled(weight, input_gram, damping)
     if rule is None:
         return finish(weight, problem, mask, problem.dense * xp.astype(mask, problem.dense.dtype), refit, 0)
-    state = _begin(problem, rule, rho)
-    _find_support(problem, rule, state, growth, steps)
-    return finish(weight, problem, state.mask, state.sparse, refit, state.steps)
+    mask, sparse, used = _find_support(problem, rule, rho, growth, steps)
+    return finish(weight, problem, mask, sparse, refit, used)
 
 
-def _begin(problem: Scaled, rule: Rule, rho: float) -> _State:
-    """Start from the largest scaled weights."""
-    xp = array_namespace(problem.dense)
-    mask = rule.select(problem.dense * problem.dense)
-    sparse = xp.where(mask, problem.dense, xp.zeros_like(problem.dense))
-    return _State(sparse, xp.zeros_like(problem.dense), rho, mask)
-
-
-def _find_support(problem: Scaled, rule: Rule, state: _State, growth: float, steps: int) -> None:
-    """ADMM until the support has settled, in place on `state`."""
+def _find_support(problem: Scaled, rule: Rule, rho: float, growth: float, steps: int) -> tuple[Mask, Array, int]:
+    """ADMM until the support has settled: the mask, the weights on it, and the iterations."""
     xp = array_namespace(problem.dense)
     base = problem.basis
     rows, columns = problem.dense.shape
-    if rows == 0 or columns == 0:
-        return
+    now = projection(problem, rule, rho)
     thin = rows < _THIN * columns
     settled = _SETTLED * max(1, rule.count)
-    before = xp.astype(state.mask, problem.dense.dtype)
-    moved, now = state.sparse, before
-    while state.steps < steps:
-        inverse = None if thin else base.inverse(state.rho)
-        for _ in range(_PERIOD):
-            pull = problem.target + state.rho * (state.sparse - state.dual)
+    used = 0
+    while used < steps and rows and columns:
+        inverse = None if thin else base.inverse(rho)
+        for place in range(_PERIOD):
             if inverse is None:
-                free = ((pull @ base.vectors) / (base.values + state.rho)[None, :]) @ base.vectors.T
+                free = ((now.pull @ base.vectors) / (base.values + rho)[None, :]) @ base.vectors.T
             else:
-                free = pull @ inverse
-            moved = free + state.dual
-            now = kept(rule, moved * moved)
-            state.sparse = moved * now
-            state.dual = moved - state.sparse
-            state.steps += 1
-        changed = float(xp.sum(xp.abs(now - before)))
-        before = now
-        state.dual = state.dual / growth
-        state.rho *= growth
-        if changed <= settled:
+                free = now.pull @ inverse
+            grows = place == _PERIOD - 1
+            now.step(free, rho * growth if grows else rho, 1.0 / growth if grows else 1.0)
+        used += _PERIOD
+        rho *= growth
+        if now.changed() <= settled:
             break
-    state.mask = rule.select(moved * moved)
-    state.sparse = moved * xp.astype(state.mask, moved.dtype)
+    mask = rule.select(now.moved * now.moved)
+    return mask, now.moved * xp.astype(mask, now.moved.dtype), used

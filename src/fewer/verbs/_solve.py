@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Histograms", "Job", "Solved", "relative_damage"]
 
 #: Histograms count at most this many values of a layer, evenly spaced: enough for a picture, cheap for any size.
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 14
 _LOW, _HIGH, _BINS = -12.0, 6.0, 144
 
 

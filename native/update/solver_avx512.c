@@ -1,5 +1,5 @@
 /* Eight doubles at a time. */
-#include "supports.h"
+#include "solver.h"
 #ifdef FEWER_X86
 #include <immintrin.h>
 #include <math.h>
@@ -13,6 +13,7 @@ TARGET static ALWAYS_INLINE vec v_less(vec c, vec a, vec b) { return _mm512_fnma
 TARGET static ALWAYS_INLINE vec v_times(vec a, vec b) { return _mm512_mul_pd(a, b); }
 TARGET static ALWAYS_INLINE double v_sum(vec v) { return _mm512_reduce_add_pd(v); }
 #include "cholesky.h"
+#include "projection.h"
 
-const Solver solver_avx512 = {"avx512", factorise, substitute};
+const Solver solver_avx512 = {"avx512", factorise, substitute, groups, middle, threshold};
 #endif

@@ -1,5 +1,5 @@
 /* Four doubles at a time. */
-#include "supports.h"
+#include "solver.h"
 #ifdef FEWER_X86
 #include <immintrin.h>
 #include <math.h>
@@ -17,6 +17,7 @@ TARGET static ALWAYS_INLINE double v_sum(vec v)
     return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
 }
 #include "cholesky.h"
+#include "projection.h"
 
-const Solver solver_avx2 = {"avx2", factorise, substitute};
+const Solver solver_avx2 = {"avx2", factorise, substitute, groups, middle, threshold};
 #endif

@@ -1,5 +1,5 @@
 /* Two doubles at a time in plain C; compilers turn this into whatever the base instruction set offers. */
-#include "supports.h"
+#include "solver.h"
 #include <math.h>
 #define TARGET
 enum { LANES = 2, HIGH = 4, WIDE = 2 };
@@ -12,5 +12,6 @@ static ALWAYS_INLINE vec v_less(vec c, vec a, vec b) { EACH c.at[lane] -= a.at[l
 static ALWAYS_INLINE vec v_times(vec a, vec b) { EACH a.at[lane] *= b.at[lane]; return a; }
 static ALWAYS_INLINE double v_sum(vec v) { return v.at[0] + v.at[1]; }
 #include "cholesky.h"
+#include "projection.h"
 
-const Solver solver_portable = {"portable", factorise, substitute};
+const Solver solver_portable = {"portable", factorise, substitute, groups, middle, threshold};
