@@ -34,6 +34,7 @@ from fewer.verbs.sweep import _solve, levels
 RESULTS = Path(__file__).parent / "results"
 LEVELS = ("0.5", "0.4", "0.3", "2:4", "4:8")
 
+
 def needed(scores: list[str]) -> list[str]:
     """Evidence of these scores and of the solvers."""
     names = {need for score in scores for need in find("score", score).needs} | {"input_gram"}
