@@ -7,7 +7,6 @@ gradient with one step length a group. Every solution is certified like those of
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -122,18 +121,12 @@ class _Grouped(_Model):
 
     def __init__(self, matrix: Matrix, y: Vector, loss: Loss, s: Vector, shape: Blocks, constant: bool) -> None:
         super().__init__(matrix, y, loss, s, shape, constant)  # type: ignore[arg-type]
-        self.loss = loss
         #: Steps from a quadratic above the loss are short; momentum makes up for that.
         self.cautious = isinstance(loss, Huber | Quantile) or (self.K > 1 and not isinstance(loss, Multinomial))
         self.fixed: tuple[Index, Vector] | None = None
 
     def price(self, b: Vector, lam: float) -> float:
         return float(self.terms.price(b, lam))
-
-    @cached_property
-    def floor(self) -> float:
-        """A lower bound of the loss, for losses that offer it instead of a conjugate."""
-        return float(self.loss.floor(self.y, self.s))  # type: ignore[attr-defined]
 
     def columns_of(self, groups: Index) -> Index:
         """Positions of the columns of some groups."""

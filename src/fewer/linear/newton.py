@@ -7,6 +7,7 @@ rows run compiled on dense data; see `glm`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,14 @@ class _Model:
     def __init__(self, matrix: Matrix, y: Vector, loss: Loss, s: Vector, terms: Terms, constant: bool) -> None:
         self.matrix, self.y, self.s, self.terms = matrix, y, s, terms
         self.constant = constant
+        self.loss: Any = loss
         self.K = loss.width
         self.columns: dict[str, Any] = {"index": np.empty(0, np.int64), "X": np.empty((matrix.shape[0], 0))}
+
+    @cached_property
+    def floor(self) -> float:
+        """A lower bound of the loss, for losses that offer it instead of a conjugate."""
+        return float(self.loss.floor(self.y, self.s))
 
     def gather(self, work: Index) -> Vector:
         """Working columns, dense."""
@@ -142,8 +149,7 @@ class _Model:
         bound = fit.loss.conjugate(scale * self.flat(slope), self.y, self.s)
         if bound is None:
             touch = float(np.sum(slope * fit.eta)) - fit.value  # cut points are stationary: they add nothing
-            floor = fit.loss.floor(self.y, self.s)
-            bound = scale * touch - (1 - scale) * floor
+            bound = scale * touch - (1 - scale) * self.floor
         dual = -bound - sum(terms.conjugate(scale * g[:, k], lam) for k in range(self.K))
         free = (terms.l1 == 0) & (terms.l2 == 0)
         slack = float(np.abs(slope.sum(axis=0) @ fit.b0))
