@@ -67,7 +67,7 @@ def test_equal_scores_keep_as_many_as_the_pattern_says():
     given = problem(columns=16, rows=5)
     step = _Groups(given, rule((5, 16), 0.5, pattern="2:4"), 0.2)
     step.step(np.zeros((5, 16), dtype=np.float32), 0.2, 1.0)
-    assert (np.asarray(step._now).reshape(-1, 4).sum(axis=1) == 2).all()
+    assert (np.asarray(step.kept).reshape(-1, 4).sum(axis=1) == 2).all()
 
 
 @pytest.mark.parametrize("text", ["2:4", "unstructured"])

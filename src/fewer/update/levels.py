@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from array_api_compat import array_namespace
-
 from fewer.types import Array
-from fewer.update._keep import kept
+from fewer.update._projection import State, projection
 from fewer.update._scaled import Scaled, finish, scaled
 from fewer.update.updated import Updated
 
@@ -83,15 +81,10 @@ def solve_levels(
 
 
 class _Chain:
-    """ADMM under way, with a store of inverses that its copies share."""
+    """ADMM under way."""
 
     def __init__(self, problem: Scaled, rule: Rule) -> None:
-        xp = array_namespace(problem.dense)
-        self.problem, self.rho = problem, 0.0
-        self.moved = problem.dense
-        self.sparse = problem.dense * kept(rule, problem.dense * problem.dense)
-        self.dual = xp.zeros_like(problem.dense)
-        self.inverses: dict[float, Array] = {}
+        self.problem, self.rho, self.state = problem, 0.0, State.start(problem, rule)
 
     def copy(self) -> _Chain:
         """A chain that goes on from here by itself."""
@@ -99,16 +92,18 @@ class _Chain:
         new.__dict__.update(self.__dict__)
         return new
 
+    @property
+    def moved(self) -> Array:
+        """The weights, before what is dropped is set to zero."""
+        return self.state.moved
+
     def run(self, rule: Rule, rho: float, steps: int) -> None:
         """Some iterations at one penalty."""
-        if 0 in self.moved.shape:
+        if 0 in self.moved.shape or not steps:
             return
-        if rho not in self.inverses:
-            self.inverses[rho] = self.problem.basis.inverse(rho)
-        inverse = self.inverses[rho]
-        self.dual = self.dual * (self.rho / rho)
-        self.rho = rho
+        inverse = self.problem.basis.inverse(rho)
+        factor = self.state.factor * self.rho / rho
+        now = projection(self.problem, rule, rho, State(self.moved, self.state.kept, factor))
         for _ in range(steps):
-            self.moved = (self.problem.target + rho * (self.sparse - self.dual)) @ inverse + self.dual
-            self.sparse = self.moved * kept(rule, self.moved * self.moved)
-            self.dual = self.moved - self.sparse
+            now.step(now.pull @ inverse, rho, 1.0)
+        self.rho, self.state = rho, State(now.moved, now.kept, 1.0)
