@@ -106,7 +106,7 @@ def _searches(rows: int, columns: int, rule: Rule) -> list[_Choice]:
     found = []
     from fewer.pattern import NM
 
-    # Within small groups the support is found sooner (the KL of whole models grows by 3 to 7 %).
+    # Within small groups the support is found sooner (the KL of whole models grows by 3 to 13 %).
     quick = (1.6, 24, 6) if isinstance(rule.pattern, NM) else (1.3, 36, 12)
     for growth, steps, refit in ((1.05, 220, 12), (1.1, 120, 12), quick):
         run = partial(alps, rule=rule, growth=growth, steps=2 * steps, refit=refit)
