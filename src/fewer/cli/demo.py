@@ -23,7 +23,7 @@ __all__ = ["command", "recipes"]
 @click.option("--out", default="demo-report", show_default=True, metavar="DIR", help="Where the report goes.")
 @as_json
 def command(out: str, as_json: bool) -> None:
-    """Prune the shipped model by magnitude, Wanda and the OBS sweep, and compare with dense and random.
+    """Prune the shipped model by magnitude, Wanda, the OBS sweep and the default solver; compare with dense and random.
 
     At 50 % of the weights and at 2 of every 4; a table here, a page to open in DIR/report.html. Then decode with a
     Llama of 110 million random weights, half of them zero, dense and packed: DIR/speed.html.
@@ -44,9 +44,10 @@ def command(out: str, as_json: bool) -> None:
 
 
 def recipes() -> list[Recipe]:
-    """The contenders: a data-free score, a score that sees inputs, and a sweep that corrects what stays."""
+    """The contenders: a data-free score, a score that sees inputs, and two solvers that correct what stays."""
     data = DataSettings(samples=64, length=256)
-    methods = (("magnitude", "magnitude", "zero"), ("wanda", "wanda", "zero"), ("OBS sweep", "obs", "sweep"))
+    bare = (("magnitude", "magnitude", "zero"), ("wanda", "wanda", "zero"))
+    methods = (*bare, ("OBS sweep", "obs", "sweep"), ("default solver", "obs", "auto"))
     return [
         Recipe(name=name, score=score, update=update, pattern=pattern, damage="gram", data=data)
         for pattern in ("unstructured", "2:4")
