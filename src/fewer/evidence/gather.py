@@ -55,7 +55,8 @@ def collect(
 
     Padding tokens (attention_mask 0) are left out. Gradients are taken one sample at a time, whatever the batches:
     the loss is the mean over the tokens of a sample, and moments are means over samples, so that the result does
-    not depend on the batch size.
+    not depend on the batch size. Where the first batch called every layer once, later batches are taken to do so too
+    and run no further than their last layer: a model that turns on its data needs a batch first that shows it.
 
     Args:
         opened: the model.
