@@ -105,6 +105,21 @@ def test_best_subset_finds_the_enumerated_best(seed):
         assert value <= best * (1 + 1e-9) or seed == 3  # swaps of one may miss; they do not on these
 
 
+def test_exchanges_of_equal_supports_end():
+    """Rounding decides between supports that explain everything: none may be visited twice."""
+    for seed in range(40):
+        A = np.random.default_rng(seed).normal(size=(5, 8))
+        found = fl.best_subset(A, A @ np.ones(8), range(6))
+        assert found.converged.all() and found.iterations.max() < 20
+        assert found.objectives[0] <= 1e-12 * found.null
+
+
+def test_an_exact_fit_takes_no_more_columns():
+    A = np.random.default_rng(1).normal(size=(30, 6))
+    found = fl.best_subset(A, A[:, 1] - 1e-6 * A[:, 4], range(6))
+    assert found.sizes.tolist() == [2, 2, 2, 2, 1, 0]
+
+
 def test_square_root_lasso_is_certified_and_scale_free():
     lams = [0.4, 0.1]
     found, scaled = fl.square_root_path(X, Y, lams=lams, tol=1e-8), fl.square_root_path(X, 10 * Y, lams=lams, tol=1e-8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,18 +74,17 @@ def best_subset(
     yy = float(s @ centred**2) - float(full[stay] @ inverse @ full[stay])
     level = np.diag(whole)[paid]  # what projection leaves of a column that the others explain is rounding
     c[np.diag(G) - ridge <= 1e-11 * level] = 0.0
-    support: list[int] = []
+    problem = _Moments(G, c, max(yy, 0.0), np.sqrt(level + ridge), np.finfo(np.float64).eps * (16 + n**0.5))
+    fit = problem.fit([])
     rows: list[tuple[list[int], Vector, float, int, bool]] = []
     for k in wanted:
-        while len(support) < k:
-            gain = _gains(G, c, support)
-            best = int(np.argmax(gain))
-            if not gain[best] > 1e-14 * yy:
+        while len(fit.support) < k:
+            gain = problem.gains(fit.support)
+            if not gain.any():
                 break
-            support = sorted([*support, best])
-        support, swaps, settled = _swap(G, c, support, yy, max_iter)
-        b = np.asarray(np.linalg.solve(G[np.ix_(support, support)], c[support]), dtype=np.float64)
-        rows.append((support, b, 0.5 * (yy - float(c[support] @ b)), swaps, settled))
+            fit = problem.fit([*fit.support, int(np.argmax(gain))])
+        fit, swaps, settled = _swap(problem, fit, max_iter)
+        rows.append((fit.support, fit.b, 0.5 * fit.loss, swaps, settled))
     rows.reverse()
     chosen = sorted({j for row in rows for j in row[0]})
     columns = np.union1d(paid[chosen], stay)
@@ -101,36 +101,68 @@ def best_subset(
     )  # fmt: skip
 
 
-def _gains(G: Vector, c: Vector, support: list[int]) -> Vector:
-    """(p,) twice the drop of the loss when a column joins the support, refitted; 0 for those in it."""
-    diagonal = np.einsum("ii->i", G)
-    if support:
+@dataclass(frozen=True)
+class _Fit:
+    """Least squares on a support, twice its loss, and by how much rounding may have put that wrong."""
+
+    support: list[int]
+    b: Vector
+    loss: float
+    doubt: float
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Second moments of the columns to count, their sizes before projection, and the rounding of a sum over rows."""
+
+    G: Vector
+    c: Vector
+    yy: float
+    size: Vector
+    rounding: float
+
+    def fit(self, support: list[int]) -> _Fit:
+        """Refit: a function of the support alone, in whatever order it was found."""
+        support = sorted(support)
+        b = np.asarray(np.linalg.solve(self.G[np.ix_(support, support)], self.c[support]), dtype=np.float64)
+        level = self.yy + float(np.abs(b) @ self.size[support]) ** 2
+        return _Fit(support, b, self.yy - float(self.c[support] @ b), self.rounding * level)
+
+    def gains(self, support: list[int]) -> Vector:
+        """(p,) twice the drop of the loss when a column joins the support, refitted; 0 for those in it."""
+        G, c = self.G, self.c
         solved = np.linalg.solve(G[np.ix_(support, support)], np.column_stack([c[support], G[support]]))
         pull = c - G[:, support] @ solved[:, 0]
-        room = diagonal - np.einsum("ij,ij->j", G[support], solved[:, 1:])
-    else:
-        pull, room = c, diagonal
-    gain = np.where(room > 1e-11 * diagonal, pull**2 / np.where(room > 0, room, 1.0), 0.0)
-    gain[support] = 0.0
-    return np.asarray(gain)
+        room = np.diag(G) - np.einsum("ij,ij->j", G[support], solved[:, 1:])
+        # The residual of an exact fit is rounding, and so is its correlation with any column.
+        level = self.yy + float(np.abs(solved[:, 0]) @ self.size[support]) ** 2
+        real = (np.abs(pull) > self.rounding * level**0.5 * self.size) & (room > 1e-11 * self.size**2)
+        gain = np.where(real, pull**2 / np.where(real, room, 1.0), 0.0)
+        gain[support] = 0.0
+        return np.asarray(gain)
 
 
-def _swap(G: Vector, c: Vector, support: list[int], yy: float, most: int) -> tuple[list[int], int, bool]:
-    """Exchange one column for another while that lowers the loss; the cheapest to lose is tried first."""
+def _swap(problem: _Moments, fit: _Fit, most: int) -> tuple[_Fit, int, bool]:
+    """Exchange one column for another while that lowers the loss; the cheapest to lose is tried first.
+
+    Every exchange lowers the refitted loss by more than rounding can feign, so no support comes twice.
+    """
     for swaps in range(most):
-        if not support:
-            return support, swaps, True
-        inverse = np.linalg.inv(G[np.ix_(support, support)])
-        b = inverse @ c[support]
-        losses = b**2 / np.diag(inverse)
-        for i in np.argsort(losses):
+        if fit.loss <= fit.doubt:
+            return fit, swaps, True
+        support = fit.support
+        inverse = np.linalg.inv(problem.G[np.ix_(support, support)])
+        losses = fit.b**2 / np.diag(inverse)
+        for i in np.argsort(losses, kind="stable"):
             rest = support[:i] + support[i + 1 :]
-            gain = _gains(G, c, rest)
+            gain = problem.gains(rest)
             gain[support[i]] = 0.0
             j = int(np.argmax(gain))
-            if gain[j] > losses[i] + 1e-12 * yy:
-                support = sorted([*rest, j])
-                break
+            if gain[j] > losses[i]:
+                trial = problem.fit([*rest, j])
+                if trial.loss < fit.loss - fit.doubt - trial.doubt:
+                    fit = trial
+                    break
         else:
-            return support, swaps, True
-    return support, most, False
+            return fit, swaps, True
+    return fit, most, False
