@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 import zoo
 from torch import nn
+from transformers import pytorch_utils
 
 from fewer import adapt
+from fewer.adapt import layers
 from fewer.method import FewerError
 
 FAMILIES = sorted(zoo.MAKERS)
@@ -18,6 +21,16 @@ def test_layers_are_found_and_heads_are_left_alone(family):
     assert len(names) == zoo.LAYERS[family] == len(set(names))
     left_alone = ("embed", "lm_head", "classifier", "head", "pooler", "gate.", "norm", "wte", "project_in")
     assert not [name for name in names for word in left_alone if word in name.replace("gate_up", "")]
+
+
+def test_classes_are_told_by_where_the_frameworks_define_them():
+    real = {
+        getattr(home, name)
+        for home in (nn, transformers, pytorch_utils)
+        for name in layers._HOMES
+        if hasattr(home, name)
+    }
+    assert {(kind.__name__, kind.__module__) for kind in real} == set(layers._HOMES.items())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -33,6 +33,10 @@ def test_nothing_heavy_is_loaded(program):
     assert loaded(program) == []
 
 
+def test_headers_outlines_and_the_choice_of_layers_need_no_framework():
+    assert loaded("from fewer.adapt import headers, outlines, select_layers") == []
+
+
 @pytest.mark.parametrize("arguments", [["methods", "wanda"], ["prune", "demo", "--score", "wnada", "--out", "x"]])
 def test_no_framework_is_loaded_to_show_a_card_or_to_refuse_a_name(arguments):
     assert {"torch", "transformers", "sklearn"}.isdisjoint(

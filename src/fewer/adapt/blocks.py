@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import nn
+from fewer.adapt.layers import Layer, is_a, is_linear, layers_of
 
-from fewer.adapt.layers import Layer, is_linear, layers_of
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Block", "candidates_of", "find_blocks"]
 
@@ -45,10 +47,10 @@ def _stacked(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
 
 def _is_stack(module: nn.Module) -> bool:
     children = list(module.children())
-    if isinstance(module, nn.Sequential):
+    if is_a(module, "Sequential"):
         repeated = len(children) > 1 and len({type(child) for child in children}) == 1
     else:
-        repeated = isinstance(module, nn.ModuleList) and bool(children)
+        repeated = is_a(module, "ModuleList") and bool(children)
     return repeated and all(_holds_layers(child) for child in children)
 
 
@@ -59,7 +61,7 @@ def _holds_layers(module: nn.Module) -> bool:
 
 def candidates_of(root: nn.Module, blocks: tuple[Block, ...]) -> tuple[Layer, ...]:
     """Every weight matrix of the model, its block and whether it is pruned by default filled in."""
-    from_transformers = any(base.__module__ == "transformers.modeling_utils" for base in type(root).mro())
+    from_transformers = is_a(root, "PreTrainedModel")
     layers = tuple(layers_of(root))
     home = {id(part): block.index for block in blocks for part in block.module.modules()}
     tied = {id(layer.tensor()) for layer in layers if layer.kind == "embedding"}
@@ -96,9 +98,9 @@ def _routers(root: nn.Module) -> Iterator[nn.Module]:
         children = dict(module.named_children())
         beside_experts = any("experts" in key for key in children)
         named = type(module).__name__.endswith(("Router", "Gate"))
-        if beside_experts or (named and not isinstance(module, nn.Linear)):
-            yield from (child for child in children.values() if isinstance(child, nn.Linear))
+        if beside_experts or (named and not is_a(module, "Linear")):
+            yield from (child for child in children.values() if is_a(child, "Linear"))
 
 
 def _is_depthwise(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups == module.in_channels
+    return is_a(module, "Conv2d") and bool(1 < module.groups == module.in_channels)

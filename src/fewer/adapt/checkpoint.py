@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import candidates_of, find_blocks
-from fewer.adapt.opened import Opened, Outline, tensors_of
+from fewer.adapt.headers import check_links, read_json
+from fewer.adapt.opened import Opened, kind_of, tensors_of
+from fewer.adapt.outlines import Outline
 from fewer.adapt.output import Extra, copy_beside, whole, write_extras
-from fewer.adapt.shards import Shards, all_finite, check_links, read_json
+from fewer.adapt.shards import Shards, all_finite
 from fewer.method import FewerError
 
 __all__ = [
@@ -147,13 +149,7 @@ def read_outline(source: str | Path) -> Outline:
     shards = Shards.scan(path)
     module = blank(config, shards, path)
     blocks = find_blocks(module)
-    layers = candidates_of(module, blocks)
-    common = _common_dtype(shards)
-    dtypes = {}
-    for layer in layers:
-        stored = shards.tensors.get(f"{layer.name}.{layer.parameter}")
-        dtypes[layer.name] = common if stored is None else stored.dtype
-    return Outline.of(module, layers, blocks, path, dtypes)
+    return Outline.of(module, kind_of(module), candidates_of(module, blocks), blocks, path, shards.tensors)
 
 
 def read_tokenizer(path: Path | None) -> Any:
@@ -238,13 +234,6 @@ def quiet() -> Iterator[None]:
         voices.set_verbosity(level)
         if bars:
             voices.enable_progress_bar()
-
-
-def _common_dtype(shards: Shards) -> torch.dtype:
-    sizes: dict[torch.dtype, int] = {}
-    for stored in shards.tensors.values():
-        sizes[stored.dtype] = sizes.get(stored.dtype, 0) + stored.bytes
-    return max(sizes, key=lambda dtype: sizes[dtype])
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
-import torch
-from torch import Tensor, nn
-
-from fewer.adapt.shards import all_finite
 from fewer.method import FewerError, nearest
 
-__all__ = ["Layer", "is_linear", "layers_of", "select_layers"]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+__all__ = ["Layer", "is_a", "is_linear", "layers_of", "select_layers"]
+
+#: Where the frameworks define the classes that are told apart here. They are told by name, so that looking at a model
+#: imports nothing, and so that a plan can look at an outline of its classes instead.
+_HOMES = {
+    "Embedding": "torch.nn.modules.sparse",
+    "Linear": "torch.nn.modules.linear",
+    "Conv2d": "torch.nn.modules.conv",
+    "MultiheadAttention": "torch.nn.modules.activation",
+    "ModuleList": "torch.nn.modules.container",
+    "Sequential": "torch.nn.modules.container",
+    "Conv1D": "transformers.pytorch_utils",
+    "PreTrainedModel": "transformers.modeling_utils",
+}
 
 
 class Layer:
@@ -62,8 +75,8 @@ class Layer:
 
     def tensor(self) -> Tensor:
         """The stored parameter, all slices of it, in the framework's own shape."""
-        value = getattr(self.module, self.parameter)
-        if not isinstance(value, Tensor):
+        value: Tensor | None = getattr(self.module, self.parameter)
+        if value is None:
             raise FewerError(f"layer '{self.name}': its {self.parameter} is not a tensor")
         return value
 
@@ -92,6 +105,8 @@ class Layer:
             if self.fetch is None:
                 raise FewerError(f"layer '{self.name}' holds no weight (it is on the meta device)")
             stored = self.fetch()
+        import torch
+
         return self.matrix(stored.detach()).clone(memory_format=torch.contiguous_format)
 
     def write(self, value: Tensor) -> None:
@@ -105,6 +120,10 @@ class Layer:
         stored = self.tensor()
         if stored.device.type == "meta":
             raise FewerError(f"layer '{self.name}' cannot be written: its block is not loaded")
+        import torch
+
+        from fewer.adapt.shards import all_finite
+
         value = value.to(device=stored.device, dtype=stored.dtype)
         if not all_finite(value):
             raise FewerError(f"layer '{self.name}': refusing to write NaN or infinity into its weight")
@@ -167,6 +186,11 @@ def _names(layer: _Named, pattern: str) -> bool:
     return _match(layer.name, pattern) and (layer.default or pattern.rsplit(".", 1)[-1].strip("*") != "")
 
 
+def is_a(module: nn.Module, name: str) -> TypeGuard[Any]:
+    """Whether a module is of that class of the framework, or of one derived from it."""
+    return any(base.__name__ == name and base.__module__ == _HOMES[name] for base in type(module).__mro__)
+
+
 def is_linear(module: nn.Module) -> bool:
     """Whether the module itself holds a weight matrix that `layers_of` would list (embeddings aside)."""
     return any(layer.kind != "embedding" for layer in _own_layers("", module))
@@ -174,7 +198,7 @@ def is_linear(module: nn.Module) -> bool:
 
 def layers_of(root: nn.Module) -> Iterator[Layer]:
     """Every weight matrix under `root`, in registration order; a module reached twice is listed once."""
-    fused = [module for module in root.modules() if isinstance(module, nn.MultiheadAttention)]
+    fused = [module for module in root.modules() if is_a(module, "MultiheadAttention")]
     inside_attention = {id(child) for module in fused for child in module.modules()}
     for name, module in root.named_modules():
         # torch's fused attention reads these weights without calling the module: no input could be observed.
@@ -184,13 +208,13 @@ def layers_of(root: nn.Module) -> Iterator[Layer]:
 
 def _own_layers(name: str, module: nn.Module) -> Iterator[Layer]:
     weight = module._parameters.get("weight")
-    if isinstance(module, nn.Embedding) and weight is not None:
+    if is_a(module, "Embedding") and weight is not None:
         yield Layer(name or "weight", "embedding", module, "weight", _pair(weight), None)
-    elif isinstance(module, nn.Linear) and weight is not None and weight.ndim == 2:
+    elif is_a(module, "Linear") and weight is not None and weight.ndim == 2:
         yield Layer(name or "weight", "linear", module, "weight", _pair(weight), None)
-    elif _is_conv1d(module) and weight is not None:
+    elif is_a(module, "Conv1D") and weight is not None:
         yield Layer(name or "weight", "conv1d", module, "weight", _pair(weight)[::-1], None)
-    elif isinstance(module, nn.Conv2d) and weight is not None:
+    elif is_a(module, "Conv2d") and weight is not None:
         yield from _convolutions(name or "weight", module, weight)
     else:
         yield from _experts(name, module)
@@ -218,9 +242,3 @@ def _experts(name: str, module: nn.Module) -> Iterator[Layer]:
 
 def _pair(weight: Tensor) -> tuple[int, int]:
     return (int(weight.shape[0]), int(weight.shape[1]))
-
-
-def _is_conv1d(module: nn.Module) -> bool:
-    """By name, so that looking at a plain torch model does not import transformers."""
-    home = "transformers.pytorch_utils"
-    return any(base.__name__ == "Conv1D" and base.__module__ == home for base in type(module).mro())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.layers import Layer
+from fewer.adapt.outlines import Outline
 from fewer.adapt.shards import bytes_of
 from fewer.method import FewerError
 
-__all__ = ["LayerOutline", "Opened", "Outline", "kind_of", "outline", "tensors_of"]
+__all__ = ["Opened", "kind_of", "open", "tensors_of"]
 
 
 class Opened:
@@ -77,83 +77,38 @@ class Opened:
 
     def outline(self) -> Outline:
         """Names, shapes and types alone."""
-        return Outline.of(self.module, self.candidates, self.blocks, self.path)
+        return Outline.of(self.module, self.kind, self.candidates, self.blocks, self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class LayerOutline:
-    """What is known of a layer without reading its weight."""
-
-    name: str
-    shape: tuple[int, int]
-    block: int | None
-    kind: str
-    dtype: torch.dtype
-    default: bool
-    dimensions: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Bytes that the dense weight takes."""
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """A model's layers and blocks without their weights: what a plan is made from.
-
-    `unseen` are parameters of two or more dimensions that are no layer: it is not known what they are multiplied with
-    (fused experts that do not declare their layout, one-dimensional convolutions, tables of positions).
-    """
-
-    kind: str
-    path: Path | None
-    candidates: tuple[LayerOutline, ...]
-    blocks: tuple[str, ...]
-    unseen: tuple[tuple[str, tuple[int, ...]], ...] = ()
-
-    @property
-    def layers(self) -> tuple[LayerOutline, ...]:
-        """The layers that are pruned by default."""
-        return tuple(layer for layer in self.candidates if layer.default)
-
-    @classmethod
-    def of(
-        cls,
-        module: nn.Module,
-        layers: tuple[Layer, ...],
-        blocks: tuple[Block, ...],
-        path: Path | None,
-        dtypes: Mapping[str, torch.dtype] | None = None,
-    ) -> Outline:
-        """From layers already found; `dtypes` are those of the files, by layer name, where they differ."""
-        dtypes = dtypes or {}
-        rows = tuple(
-            LayerOutline(x.name, x.shape, x.block, x.kind, dtypes.get(x.name, x.dtype), x.default, x.dimensions)
-            for x in layers
-        )
-        return cls(kind_of(module), path, rows, tuple(block.name for block in blocks), unseen_of(module, layers))
-
-
-def outline(source: Any) -> Outline:
-    """Names, shapes, types and blocks of a model, without reading a weight.
+def open(source: Any, *, dtype: torch.dtype | None = None) -> Opened:
+    """Open a model and find its blocks and layers.
 
     Args:
-        source: a checkpoint directory, "demo", a module, or anything that `open` returned.
+        source: a checkpoint directory, "demo", a transformers model, any `nn.Module`, or an `Opened` model.
+        dtype: convert the weights (floating-point ones); None keeps the stored type.
 
     Raises:
-        FewerError: what `open` would say of the directory.
-    """
-    if isinstance(source, (str, Path)):
-        from fewer.adapt.checkpoint import read_outline
+        FewerError: the directory cannot be trusted or loaded, or the module holds no weight matrix.
 
-        return read_outline(source)
-    if isinstance(source, nn.Module):
-        source = Opened(source)
-    if isinstance(getattr(source, "outline", None), type(None)):
-        raise FewerError(f"cannot outline a {type(source).__name__}: give a directory, 'demo' or a torch module")
-    result: Outline = source.outline()
-    return result
+    >>> [layer.name for layer in open(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))).layers]
+    ['0']
+    """
+    from fewer.adapt.checkpoint import model_path, open_directory
+
+    if isinstance(source, Opened):
+        opened = source
+    elif isinstance(source, nn.Module):
+        opened = Opened(source)
+    elif isinstance(source, (str, Path)):
+        opened = open_directory(model_path(source), dtype)
+    else:
+        raise FewerError(f"cannot open a {type(source).__name__}: give a directory, 'demo' or a torch module")
+    if not opened.candidates:
+        raise FewerError(f"{type(opened.module).__name__} holds no linear layer, convolution or expert to prune")
+    if dtype is not None and any(layer.dtype != dtype for layer in opened.candidates):
+        opened.module.to(dtype)
+        opened = Opened(opened.module, opened.path)
+    return opened
 
 
 def kind_of(module: nn.Module) -> str:

@@ -20,14 +20,16 @@ import torch
 from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.checkpoint import blank, model_path, quiet, read_config, read_tokenizer
 from fewer.adapt.data import Batches
+from fewer.adapt.headers import INDEX
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
 from fewer.adapt.naming import parts_of
-from fewer.adapt.opened import Outline, kind_of, tensors_of
+from fewer.adapt.opened import kind_of, tensors_of
+from fewer.adapt.outlines import Outline
 from fewer.adapt.output import Extra, check_space, check_target, copy_beside, is_full, publish, write_extras
 from fewer.adapt.resume import Run
 from fewer.adapt.run import evaluating
-from fewer.adapt.shards import INDEX, Shards, bytes_of
+from fewer.adapt.shards import Shards, bytes_of
 from fewer.adapt.skeleton import Filler, hollow
 from fewer.adapt.walk import Stage
 from fewer.method import FewerError
@@ -89,7 +91,7 @@ class Stream:
 
     def outline(self) -> Outline:
         """Names, shapes and types alone."""
-        return Outline.of(self.module, self.candidates, self.blocks, self.path)
+        return Outline.of(self.module, self.kind, self.candidates, self.blocks, self.path)
 
     def tokenizer(self) -> Any:
         """The tokenizer beside the model."""

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewer.adapt.headers import read_header, read_json
 from fewer.adapt.output import whole, write_extras
-from fewer.adapt.shards import Shards, read_header, read_json
+from fewer.adapt.shards import Shards
 from fewer.evidence.accumulate import KINDS, Accumulator
 from fewer.method import FewerError
 

@@ -26,7 +26,8 @@ def read(path: str | Path) -> MaskFile:
     Raises:
         FewerError: not a mask file, of a later version, corrupt, or a mask that breaks its own pattern or count.
     """
-    from fewer.adapt.shards import Shards, read_header
+    from fewer.adapt.headers import read_header
+    from fewer.adapt.shards import Shards
 
     place = Path(path)
     if place.is_dir():

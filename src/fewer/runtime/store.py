@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.checkpoint import model_class, quiet, read_config
+from fewer.adapt.headers import SINGLE
 from fewer.adapt.opened import tensors_of
 from fewer.adapt.output import copy_beside, whole, write_extras
-from fewer.adapt.shards import SINGLE, Shards
+from fewer.adapt.shards import Shards
 from fewer.adapt.skeleton import hollow
 from fewer.method import FewerError
 from fewer.runtime.format import DTYPES, Packed

@@ -58,7 +58,8 @@ class BlockMasks:
         return whole
 
     def _parts(self) -> dict[str, Part]:
-        from fewer.adapt.shards import Shards, read_header
+        from fewer.adapt.headers import read_header
+        from fewer.adapt.shards import Shards
 
         parts: dict[str, Part] = {}
         for file in sorted(self.folder.glob("masks-*")):

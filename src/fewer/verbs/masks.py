@@ -90,7 +90,8 @@ class StoredMasks(Mapping[str, "Tensor"]):
 
     @cached_property
     def _file(self) -> Shards:
-        from fewer.adapt.shards import Shards, read_header
+        from fewer.adapt.headers import read_header
+        from fewer.adapt.shards import Shards
 
         return Shards(self.path.parent, read_header(self.path))
 

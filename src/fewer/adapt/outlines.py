@@ -1,0 +1,133 @@
+"""A model's layers and blocks without their weights: what a plan is made from. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewer.adapt.blocks import Block, unseen_of
+from fewer.adapt.layers import Layer
+from fewer.method import FewerError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from fewer.adapt.headers import Stored
+
+__all__ = ["LayerOutline", "Outline", "outline"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerOutline:
+    """What is known of a layer without reading its weight; `type` is torch's name of its stored type."""
+
+    name: str
+    shape: tuple[int, int]
+    block: int | None
+    kind: str
+    type: str
+    default: bool
+    dimensions: tuple[int, ...]
+    bytes: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The stored type itself."""
+        import torch
+
+        found: torch.dtype = getattr(torch, self.type)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A model's layers and blocks without their weights: what a plan is made from.
+
+    `unseen` are parameters of two or more dimensions that are no layer: it is not known what they are multiplied with
+    (fused experts that do not declare their layout, one-dimensional convolutions, tables of positions).
+    """
+
+    kind: str
+    path: Path | None
+    candidates: tuple[LayerOutline, ...]
+    blocks: tuple[str, ...]
+    unseen: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def layers(self) -> tuple[LayerOutline, ...]:
+        """The layers that are pruned by default."""
+        return tuple(layer for layer in self.candidates if layer.default)
+
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        kind: str,
+        layers: tuple[Layer, ...],
+        blocks: tuple[Block, ...],
+        path: Path | None,
+        stored: Mapping[str, Stored] | None = None,
+    ) -> Outline:
+        """From layers already found.
+
+        Args:
+            module: the model.
+            kind: what it is (`kind_of`).
+            layers: its candidates.
+            blocks: its blocks.
+            path: its directory, if it has one.
+            stored: the tensors of its files by name, whose types stand where a model's own are not those of its files.
+        """
+        usual = _usual(stored) if stored else None
+        rows = tuple(_row(layer, *_type(layer, stored or {}, usual)) for layer in layers)
+        return cls(kind, path, rows, tuple(block.name for block in blocks), unseen_of(module, layers))
+
+
+def outline(source: Any) -> Outline:
+    """Names, shapes, types and blocks of a model, without reading a weight.
+
+    Args:
+        source: a checkpoint directory, "demo", a module, or anything that `open` returned.
+
+    Raises:
+        FewerError: what `open` would say of the directory.
+    """
+    if isinstance(source, (str, Path)):
+        from fewer.adapt.checkpoint import read_outline
+
+        return read_outline(source)
+    from torch import nn
+
+    if isinstance(source, nn.Module):
+        from fewer.adapt.opened import Opened
+
+        source = Opened(source)
+    if isinstance(getattr(source, "outline", None), type(None)):
+        raise FewerError(f"cannot outline a {type(source).__name__}: give a directory, 'demo' or a torch module")
+    result: Outline = source.outline()
+    return result
+
+
+def _row(layer: Layer, type_: str, width: int) -> LayerOutline:
+    size = layer.shape[0] * layer.shape[1] * width
+    return LayerOutline(layer.name, layer.shape, layer.block, layer.kind, type_, layer.default, layer.dimensions, size)
+
+
+def _type(layer: Layer, stored: Mapping[str, Stored], usual: Stored | None) -> tuple[str, int]:
+    """Name of a layer's type and bytes of one number: as stored, as is usual there, or as it is in memory."""
+    found = stored.get(f"{layer.name}.{layer.parameter}", usual)
+    if found is None:
+        return str(layer.dtype).removeprefix("torch."), layer.dtype.itemsize
+    return found.type, found.width
+
+
+def _usual(stored: Mapping[str, Stored]) -> Stored:
+    """A tensor of the type that takes the most bytes."""
+    sizes: dict[str, int] = {}
+    for tensor in stored.values():
+        sizes[tensor.code] = sizes.get(tensor.code, 0) + tensor.bytes
+    most = max(sizes, key=lambda code: sizes[code])
+    return next(tensor for tensor in stored.values() if tensor.code == most)
