@@ -10,7 +10,7 @@ from pathlib import Path
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "toml_text"),
     ("method", "events", "_fast"),
-    ("listing",),
+    ("listing", "compute"),
     ("pattern", "score", "penalty"),
     ("select",),
     ("budget",),
@@ -34,7 +34,7 @@ FREE = frozenset({"", "demo"})
 FORBIDDEN = {
     **{
         room: ("torch", "numpy", "sklearn", "transformers", "scipy")
-        for room in ("method", "types", "events", "toml_text", "input_recipe", "recipe", "listing")
+        for room in ("method", "types", "events", "toml_text", "input_recipe", "recipe", "listing", "compute")
     },
     **{room: ("torch", "sklearn", "transformers") for room in ("pattern", "score", "budget", "penalty", "select")},
     "linear": ("torch", "transformers"),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fewer.budget.allocation import Counts
+from fewer.compute import most, resolve
 from fewer.input_recipe import budget_of
 from fewer.method import FewerError, Method, find, nearest
 from fewer.recipe import Recipe
@@ -47,6 +48,8 @@ class _Entry(Protocol):
     def default(self) -> bool: ...
     @property
     def bytes(self) -> int: ...
+    @property
+    def dtype(self) -> Any: ...
     @property
     def dimensions(self) -> tuple[int, ...]: ...
 
@@ -95,13 +98,17 @@ class Excluded:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do. `str(plan)` is a table, `to_dict` plain data, `hash` identifies it."""
+    """What a run will do. `str(plan)` is a table, `to_dict` plain data, `hash` identifies it.
+
+    `compute` is the number type of the forward passes on this machine.
+    """
 
     recipe: Recipe
     rows: tuple[PlanRow, ...]
     excluded: tuple[Excluded, ...]
     evidence: tuple[str, ...]
     citations: tuple[str, ...]
+    compute: str = "float32"
 
     @property
     def total(self) -> int:
@@ -149,6 +156,7 @@ class Plan:
             "layers": rows,
             "excluded": [asdict(row) | {"shape": list(row.shape)} for row in self.excluded],
             "evidence": list(self.evidence),
+            "compute": self.compute,
             "total": self.total,
             "kept": self.kept,
             "bytes": self.bytes,
@@ -198,7 +206,9 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     rows = tuple(_row(entry, grids[entry.name], counts.get(entry.name), measured) for entry in chosen)
     papers = citations(recipe.methods())
     own = [recipe.paper] if recipe.paper and not any(recipe.paper in line for line in papers) else []
-    return Plan(recipe, rows, excluded, measured, (*own, *papers))
+    stored, device = most((entry.dtype, entry.bytes) for entry in outline.candidates), getattr(outline, "device", "cpu")
+    compute = resolve(recipe.compute, stored, device=device, authors=bool(recipe.compat))
+    return Plan(recipe, rows, excluded, measured, (*own, *papers), compute)
 
 
 def unit_shapes(pattern: Pattern, rows: Iterable[_Entry | PlanRow]) -> dict[str, tuple[int, ...]]:
@@ -360,8 +370,8 @@ def _table(plan: Plan) -> str:
     lines += [f"left alone: {row.name} ({' x '.join(map(str, row.shape))}): {row.reason}" for row in plan.excluded]
     if any(row.kept is None for row in plan.rows):
         lines.append(f"budget '{recipe.budget}' needs scores: the split over layers is decided at run time")
-    wanted = ", ".join(plan.evidence) or "none"
-    lines.append(f"evidence: {wanted} (at most {_size(plan.evidence_bytes)} at once)   plan {plan.hash}")
+    wanted = f"{', '.join(plan.evidence) or 'none'} (at most {_size(plan.evidence_bytes)} at once)"
+    lines.append(f"evidence: {wanted}, computed in {plan.compute}   plan {plan.hash}")
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fewer import input_recipe
+from fewer.compute import check as check_compute
 from fewer.method import FewerError, Method, find, nearest
 from fewer.toml_text import to_toml
 
@@ -114,6 +115,9 @@ class Recipe:
     steps: int = _field(1, "number of rounds; in each, the kept share follows the schedule")
     schedule: str = _field("cubic", "how the kept share moves over the rounds")
     compat: str = _field("", "reproduce an implementation's rounding: wanda or sparsegpt")
+    compute: str = _field(
+        "auto", "number type of forward passes: auto (the stored one, float32 where that is slow), float32, bfloat16"
+    )
     damage: str = _field("auto", "measure each layer's error: auto (where it is cheap), gram (always), none")
     seed: int = _field(0, "seed of every random choice")
     only: tuple[str, ...] = _field((), "globs: prune these layers alone")
@@ -138,6 +142,7 @@ class Recipe:
             _one_of("choose", self.choose, CHOOSERS)
         _one_of("order", self.order, ORDERS)
         _one_of("damage", self.damage, DAMAGES)
+        check_compute(self.compute)
         if self.within:
             _one_of("within", self.within, WITHIN)
         if self.compat:

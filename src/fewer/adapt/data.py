@@ -58,6 +58,21 @@ class Batches:
         """
         return _assemble(self.items[index::count], f"{self.source} (part {index + 1} of {count})")
 
+    def spread(self, step: int) -> Batches:
+        """Every `step`-th sample, in batches of the same size: as much as so large a part of the data can say.
+
+        >>> whole = batches(torch.arange(40).reshape(10, 4), batch=2)
+        >>> [item["input_ids"][:, 0].tolist() for item in whole.spread(4)]
+        [[0, 16], [32]]
+        """
+        taken, size = list(self.singles())[::step], _rows(self.items[0])
+        keys = self.items[0].keys()
+        items = [
+            {key: torch.cat([one[key] for one in taken[start : start + size]]) for key in keys}
+            for start in range(0, len(taken), size)
+        ]
+        return _assemble(items, f"{self.source}, {len(taken)} of them evenly spread")
+
     def singles(self) -> Iterator[dict[str, Tensor]]:
         """One sample at a time, for statistics that are defined per sample."""
         for item in self.items:

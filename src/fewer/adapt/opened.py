@@ -48,6 +48,12 @@ class Opened:
         return unseen_of(self.module, self.candidates)
 
     @property
+    def device(self) -> str:
+        """The kind of device that the weights are on: cpu, cuda, ..."""
+        kinds = (value.device.type for value in self.module.parameters())
+        return next((kind for kind in kinds if kind != "meta"), "cpu")
+
+    @property
     def config(self) -> Any:
         """The transformers configuration, or None for a plain module."""
         return getattr(self.module, "config", None)

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from fewer.adapt.blocks import Block
+from fewer.adapt.computing import computing
 from fewer.adapt.data import Batches
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
@@ -32,8 +34,11 @@ _NO_CHAIN = "blocks do not simply feed one another: this model cannot be streame
 class Run:
     """One pass over a stream: what is done is in the journal, the rest is done now."""
 
-    def __init__(self, stream: Stream, journal: Journal, data: Batches, layers: Sequence[Layer]) -> None:
+    def __init__(
+        self, stream: Stream, journal: Journal, data: Batches, layers: Sequence[Layer], dtype: torch.dtype
+    ) -> None:
         self.stream = stream
+        self.dtype = dtype
         self.journal = journal
         self.masks = [mask_of(batch) for batch in data]
         self.filler = stream.filler
@@ -81,7 +86,7 @@ class Run:
         """Find what every block is given, and the states that enter the first unfinished one."""
         self.calls: list[list[Call]] = []
         states: States | None = None
-        with self.filler.outside(self.stream.blocks):
+        with self.filler.outside(self.stream.blocks, self.dtype):
             shells = self._shells()
             for index, batch in enumerate(self._data):
                 hidden, calls = self._record(batch, shells)
@@ -185,10 +190,11 @@ class _Disk:
 
     def forward(self, before: Before) -> None:
         """Run the block on every batch."""
-        for index in range(len(self._before)):
-            before(index, self._run.masks[index])
-            with suppress(Enough):
-                run_block(self._module, self._before.read(index), self._run.calls[index][self._index])
+        with computing(self._module, self._run.dtype):
+            for index in range(len(self._before)):
+                before(index, self._run.masks[index])
+                with suppress(Enough):
+                    run_block(self._module, self._before.read(index), self._run.calls[index][self._index])
 
     def close(self, result: Any) -> None:
         """Write the block, pass the states on, make both durable, then say so in the journal."""
@@ -197,9 +203,10 @@ class _Disk:
             run.write(dict(zip(self._names, self._module.parameters(), strict=True)))
         line: dict[str, Any] = {"block": self._index, "result": result}
         if self._index < run.last:
-            for index in range(len(self._before)):
-                hidden = self._before.read(index)
-                self.after.append(run_block(self._module, hidden, run.calls[index][self._index]))
+            with computing(self._module, run.dtype):
+                for index in range(len(self._before)):
+                    hidden = self._before.read(index)
+                    self.after.append(run_block(self._module, hidden, run.calls[index][self._index]))
             line["states"] = self.after.seal()
         run.filler.empty(self._module, self._former)
         run.journal.append(line)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from fewer.adapt.blocks import Block
+from fewer.adapt.computing import computing, widened
 from fewer.adapt.naming import Parts
 
 __all__ = ["Filler", "hollow"]
@@ -60,8 +61,8 @@ class Filler:
             former.update(self.fill_own(part))
         return former
 
-    def fill_own(self, module: nn.Module) -> dict[tuple[int, str], Tensor]:
-        """Give one module its own weights, not those of its children."""
+    def fill_own(self, module: nn.Module, dtype: torch.dtype | None = None) -> dict[tuple[int, str], Tensor]:
+        """Give one module its own weights, not those of its children; half precision widened to `dtype`."""
         former: dict[tuple[int, str], Tensor] = {}
         for key, value in [*module._parameters.items(), *module._buffers.items()]:
             name = None if value is None else self._first.get(id(value))
@@ -69,6 +70,7 @@ class Filler:
                 continue
             former[id(module), key] = value
             loaded = self._parts.read(name, value.shape)
+            loaded = loaded if dtype is None else widened(loaded, dtype)
             if key in module._parameters:
                 module._parameters[key] = nn.Parameter(loaded, requires_grad=False)
             else:
@@ -84,22 +86,23 @@ class Filler:
                         table[key] = former[id(part), key]  # type: ignore[assignment]
 
     @contextmanager
-    def outside(self, blocks: tuple[Block, ...]) -> Iterator[None]:
-        """While inside, modules outside the blocks are filled when they are first called.
+    def outside(self, blocks: tuple[Block, ...], dtype: torch.dtype) -> Iterator[None]:
+        """While inside, modules outside the blocks are filled when they are first called, and compute in `dtype`.
 
         Embedding tables are never read whole: the rows that a batch looks up are.
         """
         inner = {id(part) for block in blocks for part in block.module.modules()}
         former: dict[tuple[int, str], Tensor] = {}
         with ExitStack() as stack:
-            stack.enter_context(_Lookup(self._parts, self))
+            stack.enter_context(computing(self._module, dtype, blocks))
+            stack.enter_context(_Lookup(self._parts, self, dtype))
             for part in self._module.modules():
                 if id(part) in inner or isinstance(part, nn.Embedding) or not _owns(part):
                     continue
 
                 def load(module: nn.Module, args: Any) -> None:
                     if not any((id(module), key) in former for key in (*module._parameters, *module._buffers)):
-                        former.update(self.fill_own(module))
+                        former.update(self.fill_own(module, dtype))
 
                 stack.callback(part.register_forward_pre_hook(load).remove)
             try:
@@ -118,10 +121,11 @@ class _Lookup(TorchFunctionMode):
     Ids that a model first moves to the table's device stay where they are.
     """
 
-    def __init__(self, parts: Parts, filler: Filler) -> None:
+    def __init__(self, parts: Parts, filler: Filler, dtype: torch.dtype) -> None:
         super().__init__()
         self._parts = parts
         self._filler = filler
+        self._dtype = dtype
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -135,7 +139,7 @@ class _Lookup(TorchFunctionMode):
                 tensor = self._parts.of[name][0].tensor
                 wanted, places = torch.unique(ids, return_inverse=True)
                 rows = self._parts.shards.read_rows(tensor, wanted.tolist())
-                return functional.embedding(places, rows)
+                return functional.embedding(places, widened(rows, self._dtype))
         if func is Tensor.to and args[0].device.type != "meta":
             device = kwargs.get("device", args[1] if len(args) > 1 else None)
             if isinstance(device, torch.device) and device.type == "meta":

@@ -19,6 +19,7 @@ import torch
 
 from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.checkpoint import blank, model_path, quiet, read_config, read_tokenizer
+from fewer.adapt.computing import dtype_of, name_of
 from fewer.adapt.data import Batches
 from fewer.adapt.headers import INDEX
 from fewer.adapt.journal import Journal
@@ -110,8 +111,10 @@ class Stream:
             self._hash = digest.hexdigest()
         return self._hash
 
-    def stages(self, data: Batches, layers: Sequence[Layer]) -> Iterator[Stage]:
+    def stages(self, data: Batches, layers: Sequence[Layer], dtype: torch.dtype | None = None) -> Iterator[Stage]:
         """The blocks in order, finished ones (of a killed run) with their result.
+
+        They compute in `dtype`, or as `auto` has it.
 
         Raises:
             FewerError: a layer outside the blocks, blocks that are no chain, another run's partial directory, or no
@@ -120,8 +123,9 @@ class Stream:
         outside = [layer.name for layer in layers if layer.block is None]
         if outside:
             raise FewerError(f"layer '{outside[0]}' lies outside the blocks and cannot be streamed: skip it")
+        dtype = dtype or dtype_of(self.module)
         head = {
-            "format": 1, "plan": self.key, "model": self.hash(), "data": data.hash,
+            "format": 1, "plan": self.key, "model": self.hash(), "data": data.hash, "compute": name_of(dtype),
             "layers": hashlib.sha256("\n".join(layer.name for layer in layers).encode()).hexdigest(),
         }  # fmt: skip
         fresh = not self.partial.exists()
@@ -136,7 +140,7 @@ class Stream:
             journal.begin(head)
             self._begun = True
             with self._guard(True), _threads(journal), evaluating(self.module), torch.no_grad():
-                yield from Run(self, journal, data, layers).stages()
+                yield from Run(self, journal, data, layers, dtype).stages()
         finally:
             journal.close()
 

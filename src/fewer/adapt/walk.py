@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import Block
+from fewer.adapt.computing import computing
 from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
@@ -186,33 +187,34 @@ def _swapped(root: nn.Module, blocks: Sequence[Block], make: Callable[[Block], n
             parent._modules[key] = block.module
 
 
-def stages(opened: Opened, data: Batches, layers: Sequence[Layer]) -> Iterator[Stage]:
+def stages(opened: Opened, data: Batches, layers: Sequence[Layer], dtype: torch.dtype) -> Iterator[Stage]:
     """The stages of a model in memory: its blocks in order, then what lies outside them, if anything was selected.
 
-    A model without blocks is gone through layer by layer. Between two stages the caller may write weights.
+    A model without blocks is gone through layer by layer. Between two stages the caller may write weights; they are
+    in the stored type then, whatever `dtype` the model is computed in.
     """
     inside = [layer for layer in layers if layer.block is not None]
     outside = [layer for layer in layers if layer.block is None]
     with evaluating(opened.module), torch.no_grad():
         if inside:
             try:
-                chain = _Chain(opened, data)
+                chain = _Chain(opened, data, dtype)
             except NotAChain:
-                yield from _rerun(opened, data, inside)
+                yield from _rerun(opened, data, inside, dtype)
             else:
                 yield from chain.stages(inside)
                 del chain
         if outside and opened.blocks:
-            yield _Whole(opened.module, data, tuple(outside), None)
+            yield _Whole(opened, data, tuple(outside), None, dtype)
         else:
-            yield from (_Whole(opened.module, data, (layer,), None) for layer in outside)
+            yield from (_Whole(opened, data, (layer,), None, dtype) for layer in outside)
 
 
-def _rerun(opened: Opened, data: Batches, layers: Sequence[Layer]) -> Iterator[Stage]:
+def _rerun(opened: Opened, data: Batches, layers: Sequence[Layer], dtype: torch.dtype) -> Iterator[Stage]:
     for block in opened.blocks:
         mine = tuple(layer for layer in layers if layer.block == block.index)
         if mine:
-            yield _Whole(opened.module, data, mine, block)
+            yield _Whole(opened, data, mine, block, dtype)
 
 
 class _Chain:
@@ -221,13 +223,18 @@ class _Chain:
     That the blocks are a chain is seen on one sample: run on their own they must give what the model gives.
     """
 
-    def __init__(self, opened: Opened, data: Batches) -> None:
+    def __init__(self, opened: Opened, data: Batches, dtype: torch.dtype) -> None:
         self.blocks = opened.blocks
-        sample = _first_sample(data[0])
-        shells, final = _observe(opened, sample)
+        self.dtype = dtype
         self.hidden: list[Tensor] = []
         self.calls: list[list[Call]] = []
         self.masks = [mask_of(batch) for batch in data]
+        with computing(opened.module, dtype, opened.blocks):
+            self._record(opened, data)
+
+    def _record(self, opened: Opened, data: Batches) -> None:
+        sample = _first_sample(data[0])
+        shells, final = _observe(opened, sample)
         for batch in data:
             hidden, calls = record(opened.module, self.blocks, batch, shells)
             self.hidden.append(hidden)
@@ -291,17 +298,19 @@ class _Link:
     def forward(self, before: Before) -> None:
         """Run the block on every batch."""
         assert self.block is not None
-        for index, hidden in enumerate(self._chain.hidden):
-            before(index, self._chain.masks[index])
-            with suppress(Enough):
-                run_block(self.block.module, hidden, self._chain.calls[index][self.block.index])
+        with computing(self.block.module, self._chain.dtype):
+            for index, hidden in enumerate(self._chain.hidden):
+                before(index, self._chain.masks[index])
+                with suppress(Enough):
+                    run_block(self.block.module, hidden, self._chain.calls[index][self.block.index])
 
     def close(self, result: Any) -> None:
         """Pass the hidden states through the block as it is now."""
         assert self.block is not None
-        for index, hidden in enumerate([] if self._last else self._chain.hidden):
-            rest = self._chain.calls[index][self.block.index]
-            self._chain.hidden[index] = run_block(self.block.module, hidden, rest)
+        with computing(self.block.module, self._chain.dtype):
+            for index, hidden in enumerate([] if self._last else self._chain.hidden):
+                rest = self._chain.calls[index][self.block.index]
+                self._chain.hidden[index] = run_block(self.block.module, hidden, rest)
         self.finished = True
 
 
@@ -310,19 +319,23 @@ class _Whole:
 
     result: Any = None
 
-    def __init__(self, module: nn.Module, data: Batches, layers: tuple[Layer, ...], block: Block | None) -> None:
-        self._module = module
+    def __init__(
+        self, opened: Opened, data: Batches, layers: tuple[Layer, ...], block: Block | None, dtype: torch.dtype
+    ) -> None:
+        self._opened = opened
         self._data = data
+        self._dtype = dtype
         self.layers = layers
         self.block = block
         self.finished = False
 
     def forward(self, before: Before) -> None:
         """Run the model on every batch."""
-        for index, batch in enumerate(self._data):
-            before(index, mask_of(batch))
-            with suppress(Enough):
-                call(self._module, batch)
+        with computing(self._opened.module, self._dtype, self._opened.blocks):
+            for index, batch in enumerate(self._data):
+                before(index, mask_of(batch))
+                with suppress(Enough):
+                    call(self._opened.module, batch)
 
     def close(self, result: Any) -> None:
         """Nothing is carried over: the next stage runs the changed model."""

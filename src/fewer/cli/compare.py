@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import click
 
-from fewer.cli.options import as_json, data_of, model
+from fewer.cli.options import as_json, compute, data_of, model
 from fewer.cli.show import check_page, progress, result
+from fewer.compute import AUTO
 from fewer.method import FewerError
 from fewer.recipe import load_recipe
 
@@ -21,6 +23,7 @@ __all__ = ["command"]
 @click.option("--data", metavar="TEXT", required=True, help="Held-out text file, or the word demo.")
 @click.option("--calibration", metavar="TEXT", help="Calibration text of the recipes that name none.")
 @click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window.  [default: 256]")
+@compute
 @click.option("--out", metavar="FILE.html", help="Write the report to this file.")
 @as_json
 def command(
@@ -29,6 +32,7 @@ def command(
     data: str,
     calibration: str | None,
     context: int | None,
+    compute: str,
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -40,6 +44,8 @@ def command(
     """
     check_page(out)
     recipes = {path: load_recipe(path) for path in candidates if path.endswith(".toml")}
+    if compute:
+        recipes = {path: dataclasses.replace(recipe, compute=compute) for path, recipe in recipes.items()}
     for path in candidates:
         if path not in recipes and not Path(path).is_dir():
             raise FewerError(f"'{path}' is neither a directory nor a recipe (.toml)")
@@ -57,7 +63,9 @@ def command(
             for path in candidates
         ]
         labels = [recipes[path].name or Path(path).stem if path in recipes else Path(path).name for path in candidates]
-        found = compare(dense, *pruned, data=data, context=context, labels=labels, progress=show)
+        found = compare(
+            dense, *pruned, data=data, context=context, labels=labels, compute=compute or AUTO, progress=show
+        )
     written = [] if out is None else ["", f"The report: {found.to_html(out)}"]
     result(
         {**json.loads(found.to_json()), "report": out},

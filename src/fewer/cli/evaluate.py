@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from fewer.cli.options import as_json, model
+from fewer.cli.options import as_json, compute, model
 from fewer.cli.show import progress, result
+from fewer.compute import AUTO
 from fewer.report.numbers import nats, percent, perplexity
 
 __all__ = ["command"]
@@ -18,8 +19,11 @@ __all__ = ["command"]
 @click.option("--data", metavar="TEXT", required=True, help="Held-out text file, or the word demo.")
 @click.option("--against", metavar="MODEL", help="The dense model; brings KL, agreement.")
 @click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window.  [default: 256]")
+@compute
 @as_json
-def command(model: str, data: str, against: str | None, context: int | None, as_json: bool) -> None:
+def command(
+    model: str, data: str, against: str | None, context: int | None, compute: str, as_json: bool
+) -> None:  # fmt: skip
     """Measure MODEL on held-out text: perplexity, worst slice, sparsity; with --against also KL and agreement.
 
     Example: fewer eval pruned --against demo --data demo
@@ -30,7 +34,7 @@ def command(model: str, data: str, against: str | None, context: int | None, as_
     opened = load(model)
     dense = None if against is None else load(against)
     with progress(as_json=as_json) as show:
-        quality = evaluate(opened, data, against=dense, context=context, progress=show)
+        quality = evaluate(opened, data, against=dense, context=context, compute=compute or AUTO, progress=show)
     document = {"model": model, "against": against, **_plain(quality), "sparsity": sparsity(opened)}
     document["inputs_skipped"] = inputs_skipped(opened.module)
     result(document, lambda: _text(document), as_json=as_json)
@@ -77,6 +81,7 @@ def _text(document: dict[str, Any]) -> str:
         ("sparsity", percent(document["sparsity"])),
         ("inputs cut", f"{percent(document['inputs_skipped'])} of the weights of those layers left unread for a token"),
         ("measured on", f"{document['tokens']:,} tokens of {document['data']}"),
+        ("computed in", document["compute"]),
     ]
     keys = {"KL": "kl", "top-1": "top1_agreement", "perplexity": "perplexity", "output error": "output_error"}
     keys |= {"worst slice": "worst_slice_perplexity", "inputs cut": "inputs_skipped"}

@@ -12,7 +12,7 @@ import click
 from fewer.method import FewerError, nearest
 from fewer.recipe import DataSettings, Recipe, Where, load_recipe
 
-__all__ = ["FIELDS", "KINDS", "as_json", "data_of", "model", "numbers", "recipe_from", "recipe_options"]
+__all__ = ["FIELDS", "KINDS", "as_json", "compute", "data_of", "model", "numbers", "recipe_from", "recipe_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +32,12 @@ model = click.argument("model", metavar="MODEL")
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Result as JSON; progress and faults as JSON lines on stderr."
 )
+
+#: For commands that have no recipe of their own; "" leaves the choice to the recipes that they are given.
+compute = click.option(
+    "--compute", metavar="TEXT", default="",
+    help="Number type of forward passes: auto, float32, bfloat16.  [default: auto]",
+)  # fmt: skip
 
 
 def recipe_options(command: F) -> F:

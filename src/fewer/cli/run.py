@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 from fewer.cli.group import resume_with
-from fewer.cli.options import as_json, data_of
+from fewer.cli.options import as_json, compute, data_of
 from fewer.cli.prune import COMPLEMENT, text
 from fewer.cli.show import progress, result
 from fewer.method import FewerError
@@ -20,6 +22,7 @@ __all__ = ["command"]
 @click.option("--data", metavar="TEXT", help="Instead of the recipe's own.")
 @click.option("--reference", metavar="TEXT", help="Instead of the recipe's own.")
 @click.option("--out", metavar="DIR", help="Instead of the recipe's own.")
+@compute
 @click.option("--complement", is_flag=True, help=COMPLEMENT)
 @as_json
 def command(
@@ -28,6 +31,7 @@ def command(
     data: str | None,
     reference: str | None,
     out: str | None,
+    compute: str,
     complement: bool,
     as_json: bool,
 ) -> None:
@@ -36,6 +40,8 @@ def command(
     Example: fewer run recipes/wanda.toml --model demo --out pruned
     """
     loaded = load_recipe(recipe)
+    if compute:
+        loaded = dataclasses.replace(loaded, compute=compute)
     source, target = model or loaded.model, out or loaded.out
     for name, value in (("model", source), ("out", target)):
         if not value:

@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 from fewer import adapt
 from fewer.adapt.capture import Rows, Tap
+from fewer.adapt.computing import computing, dtype_of, name_of
 from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
-from fewer.adapt.run import Enough, call, evaluating, loss, mask_of
+from fewer.adapt.run import Enough, call, evaluating, mask_of
 from fewer.adapt.shards import all_finite
 from fewer.adapt.stream import Stream
 from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
+from fewer.compute import AUTO
 from fewer.evidence.accumulate import KINDS, Accumulator
-from fewer.evidence.backward import hessian_products, positive_flow, watched
+from fewer.evidence.gradients import OF_LOSS, Progress, gradients, tell
 from fewer.evidence.store import Store
 from fewer.evidence.windows import WINDOWED
 from fewer.method import FewerError, nearest
@@ -31,14 +33,11 @@ from fewer.method import FewerError, nearest
 __all__ = ["Progress", "collect", "data_hash", "sequential"]
 
 R = TypeVar("R")
-#: Called as `progress(done, total, what)` after each batch or block.
-Progress = Callable[[int, int, str], None]
 #: Called with a block's layers and their evidence; it may write weights.
 Visit = Callable[[tuple[Layer, ...], Store], R]
 
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "authors": torch.float32}
 _OF_PASS = ("input", "block")
-_OF_LOSS = ("weight-gradient", "movement", "output-gradient", "reference-gradient", "hessian", "positive-flow")
 
 
 def collect(
@@ -50,6 +49,7 @@ def collect(
     reference: Batches | Tensor | Any = None,
     progress: Progress | None = None,
     precision: str = "float32",
+    compute: str | torch.dtype = AUTO,
 ) -> Store:
     """Measure some kinds of evidence for all layers at once.
 
@@ -67,6 +67,8 @@ def collect(
         progress: called after each batch.
         precision: "float32" or "float64", of the large sums (Gram matrices, weight gradients); "authors": window by
             window and per window, as the scripts of Wanda, SparseGPT and DSnoT do (see `evidence/windows.py`).
+        compute: number type of the passes: `auto` is the stored one, or float32 where the processor has no fast
+            products of it and `precision` is not "authors".
 
     Returns:
         The store; every layer has every name.
@@ -84,17 +86,23 @@ def collect(
     second = None if reference is None else adapt.data.batches(reference)
     chosen = tuple(source.layers if layers is None else layers)
     sums = _Sums(chosen, names, precision)
-    store = Store(sums.held, source.hash(), (data_hash(batches, second, sums.names),))
+    dtype = dtype_of(source.module, compute, authors=precision == "authors")
+    store = Store(sums.held, source.hash(), (data_hash(batches, second, sums.names),), name_of(dtype))
     with evaluating(source.module):
         if sums.of(*_OF_PASS):
-            with torch.no_grad(), sums.watching(source, chosen):
+            with (
+                torch.no_grad(),
+                computing(source.module, dtype, source.blocks),
+                sums.watching(source, chosen),
+            ):
                 for index, batch in enumerate(batches):
                     sums.before(index, mask_of(batch))
                     with suppress(Enough):
                         call(source.module, batch)
-                    _tell(progress, index + 1, len(batches), "batches")
+                    tell(progress, index + 1, len(batches), "batches")
             sums.check_reached(chosen)
-        _gradients(source, batches, second, sums, chosen, progress)
+        with computing(source.module, dtype):
+            gradients(source, batches, second, sums, chosen, progress)
     return store
 
 
@@ -108,6 +116,7 @@ def sequential(
     reference: Batches | Tensor | Any = None,
     progress: Progress | None = None,
     precision: str = "float32",
+    compute: str | torch.dtype = AUTO,
 ) -> list[R]:
     """Measure block by block: each block's evidence is taken after `visit` has dealt with all earlier ones.
 
@@ -123,6 +132,7 @@ def sequential(
         reference: as for `collect`.
         progress: called after each block.
         precision: as for `collect`.
+        compute: as for `collect`.
 
     Returns:
         What `visit` returned, in order. A resumed stream gives the journalled results of finished blocks.
@@ -133,18 +143,19 @@ def sequential(
     batches = _batches(data, precision)
     opened = source if isinstance(source, Stream) else adapt.open(source)
     chosen = tuple(opened.layers if layers is None else layers)
+    dtype = dtype_of(opened.module, compute, authors=precision == "authors")
     first = _Sums((), names, precision)
     early: Mapping[str, Mapping[str, Accumulator]] = {}
-    if first.of(*_OF_LOSS):
+    if first.of(*OF_LOSS):
         if isinstance(opened, Stream):
             raise FewerError("gradient evidence needs the whole model in memory; open it instead of streaming it")
-        dense = _Sums(chosen, first.of(*_OF_LOSS), precision)
-        with evaluating(opened.module):
+        dense = _Sums(chosen, first.of(*OF_LOSS), precision)
+        with evaluating(opened.module), computing(opened.module, dtype):
             second = None if reference is None else adapt.data.batches(reference)
-            _gradients(opened, batches, second, dense, chosen, None)
+            gradients(opened, batches, second, dense, chosen, None)
         early = dense.held
     try:
-        return _visit_all(opened, batches, chosen, first.of(*_OF_PASS), visit, early, progress, precision)
+        return _visit_all(opened, batches, chosen, first.of(*_OF_PASS), visit, early, progress, precision, dtype)
     except FewerError:
         if isinstance(opened, Stream):
             opened.discard()
@@ -166,11 +177,15 @@ def _visit_all(
     early: Mapping[str, Mapping[str, Accumulator]],
     progress: Progress | None,
     precision: str,
+    dtype: torch.dtype,
 ) -> list[R]:
     """One stage after the other: measure, visit, go on with what the visit left."""
     results: list[R] = []
     model = opened.hash()
-    walk = opened.stages(batches, chosen) if isinstance(opened, Stream) else stages(opened, batches, chosen)
+    if isinstance(opened, Stream):
+        walk = opened.stages(batches, chosen, dtype)
+    else:
+        walk = stages(opened, batches, chosen, dtype)
     total = len({layer.block for layer in chosen if layer.block is not None}) or len(chosen)
     for stage in walk:
         if stage.finished:
@@ -182,9 +197,9 @@ def _visit_all(
                     stage.forward(sums.before)
                 sums.check_reached(stage.layers)
             held = {x.name: {**sums.held[x.name], **early.get(x.name, {})} for x in stage.layers}
-            results.append(visit(stage.layers, Store(held, model, (batches.hash,))))
+            results.append(visit(stage.layers, Store(held, model, (batches.hash,), name_of(dtype))))
             stage.close(results[-1])
-        _tell(progress, len(results), max(total, len(results)), "blocks")
+        tell(progress, len(results), max(total, len(results)), "blocks")
     return results
 
 
@@ -312,87 +327,8 @@ def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], outpu
     return flat[mask.reshape(-1)] if mask is not None and both.shape[:-1] == mask.shape else flat
 
 
-def _gradients(
-    source: Opened,
-    data: Batches,
-    reference: Batches | None,
-    sums: _Sums,
-    layers: Sequence[Layer],
-    told: Progress | None,
-) -> None:
-    """All that needs a backward pass; only the watched weights require a gradient meanwhile."""
-    if not sums.of(*_OF_LOSS):
-        return
-    lost = sums.of("reference-gradient")
-    if lost and reference is None:
-        raise FewerError(f"{', '.join(lost)} are measured on a second data set: give it as reference")
-    with watched(source.module, layers), torch.enable_grad():
-        if sums.of("weight-gradient", "movement", "output-gradient"):
-            _losses(source, data, sums, layers, "weight-gradient", told)
-        if lost and reference is not None:
-            _losses(source, reference, sums, layers, "reference-gradient", told)
-        if sums.of("hessian"):
-            for index, sample in enumerate(hessian_products(source.module, data, layers)):
-                _take(sums, layers, "hessian", index, sample)
-                _tell(told, index + 1, data.samples, "samples")
-        if sums.of("positive-flow"):
-            _take(sums, layers, "positive-flow", 0, positive_flow(source.module, data, layers))
-
-
-def _losses(
-    source: Opened, data: Batches, sums: _Sums, layers: Sequence[Layer], kind: str, told: Progress | None
-) -> None:
-    """Backward from the loss, once per sample."""
-    place = [0]
-
-    def gradient(layer: Layer, rows: Tensor) -> None:
-        _check(rows, layer, place[0])
-        sums.add(layer, rows, "output-gradient")
-
-    with ExitStack() as stack:
-        taps = kind == "weight-gradient" and sums.of("output-gradient")
-        tap = stack.enter_context(Tap(layers, on_gradient=gradient)) if taps else None
-        for index, sample in enumerate(data.singles()):
-            place[0] = index
-            if tap is not None:
-                tap.forget()
-                tap.mask = mask_of(sample)
-            loss(source.module, sample).backward()  # type: ignore[no-untyped-call]
-            _take(sums, layers, kind, index, {id(x.tensor()): x.tensor().grad for x in layers})
-            for layer in layers:
-                layer.tensor().grad = None
-            _tell(told, index + 1, data.samples, "samples")
-
-
-def _take(sums: _Sums, layers: Sequence[Layer], kind: str, index: int, found: Mapping[int, Tensor | None]) -> None:
-    """Feed what was found for each parameter (by id; None is zero) to the layers that it holds.
-
-    A gradient times its weight, entry by entry, is where the weight would move to in importance.
-    """
-    moved = kind == "weight-gradient" and bool(sums.of("movement"))
-    if not sums.of(kind) and not moved:
-        return
-    for layer in layers:
-        value = found[id(layer.tensor())]
-        part = layer.matrix(torch.zeros_like(layer.tensor()) if value is None else value)
-        _check(part, layer, index)
-        sums.add(layer, part[None], kind)
-        if moved:
-            sums.add(layer, (part * layer.matrix(layer.tensor().detach()))[None], "movement")
-
-
-def _check(value: Tensor, layer: Layer, index: int) -> None:
-    if not all_finite(value):
-        raise FewerError(f"NaN or infinity in the gradient of layer '{layer.name}' in sample {index}")
-
-
 def data_hash(data: Batches, reference: Batches | None, names: Sequence[str]) -> str:
     """Identifies the data of some kinds of evidence; with the reference where one of them is measured on that."""
     if reference is None or not any(KINDS[name].source == "reference-gradient" for name in names if name in KINDS):
         return data.hash
     return hashlib.sha256(f"{data.hash} {reference.hash}".encode()).hexdigest()
-
-
-def _tell(progress: Progress | None, done: int, total: int, what: str) -> None:
-    if progress is not None:
-        progress(done, total, what)

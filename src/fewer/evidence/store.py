@@ -43,13 +43,17 @@ class _Finalised(Mapping[str, Tensor]):
 class Store(Mapping[str, Mapping[str, Tensor]]):
     """Evidence by layer, then by name: `store["model.layers.0.mlp.up_proj"]["input_norm"]`.
 
-    `model` is the hash of the weights it was measured on, `data` the hashes of the batches, one a part merged.
+    `model` is the hash of the weights it was measured on, `data` the hashes of the batches, one a part merged,
+    `compute` the number type of the passes.
     """
 
-    def __init__(self, sums: Mapping[str, Mapping[str, Accumulator]], model: str, data: tuple[str, ...]) -> None:
+    def __init__(
+        self, sums: Mapping[str, Mapping[str, Accumulator]], model: str, data: tuple[str, ...], compute: str = ""
+    ) -> None:
         self.sums = {layer: dict(found) for layer, found in sums.items()}
         self.model = model
         self.data = data
+        self.compute = compute
 
     def __getitem__(self, layer: str) -> Mapping[str, Tensor]:
         return _Finalised(self.sums[layer], layer)
@@ -77,6 +81,8 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
         _check_adds_up(self.sums)
         if self.model != other.model:
             raise FewerError(f"evidence of model {other.model[:12]} cannot be merged into that of {self.model[:12]}")
+        if self.compute != other.compute:
+            raise FewerError(f"evidence computed in {other.compute} cannot be merged into that in {self.compute}")
         if set(self.data) & set(other.data):
             raise FewerError("both evidence stores hold the same data: it would be counted twice")
         if self._layout() != other._layout():
@@ -85,7 +91,7 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
             layer: {name: mine.merge(other.sums[layer][name]) for name, mine in found.items()}
             for layer, found in self.sums.items()
         }
-        return Store(sums, self.model, self.data + other.data)
+        return Store(sums, self.model, self.data + other.data, self.compute)
 
     def _layout(self) -> dict[str, dict[str, tuple[int, ...]]]:
         return {
@@ -108,7 +114,9 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
                 key = str(len(rows))
                 tensors[key] = held.total.cpu().contiguous()
                 rows.append({"layer": layer, "name": name, "count": held.count})
-        about = {"format": _FORMAT, "model": self.model, "data": list(self.data), "entries": rows}
+        about = {
+            "format": _FORMAT, "model": self.model, "data": list(self.data), "compute": self.compute, "entries": rows,
+        }  # fmt: skip
         with whole(Path(path), sum(value.nbytes for value in tensors.values())) as partial:
             save_file(tensors, str(partial / "evidence.safetensors"))
             write_extras(partial, {"evidence.json": json.dumps(about) + "\n"}, {"kind": "evidence"})
@@ -125,7 +133,8 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
         about = read_json(place / "evidence.json")
         header = Shards(place, read_header(place / "evidence.safetensors"))
         try:
-            store = cls(_sums(about, header), str(about["model"]), tuple(map(str, about["data"])))
+            data_of = tuple(map(str, about["data"]))
+            store = cls(_sums(about, header), str(about["model"]), data_of, str(about.get("compute", "")))
         except (KeyError, TypeError, ValueError):
             raise FewerError(f"'{place / 'evidence.json'}' is not evidence of format {_FORMAT}") from None
         if model is not None and model != store.model:
@@ -173,9 +182,9 @@ def all_reduce(store: Store) -> Store:
     world = dist.get_world_size()
     heads: list[Any] = [None] * world
     counts = {layer: {name: held.count for name, held in found.items()} for layer, found in store.sums.items()}
-    dist.all_gather_object(heads, (store.model, store.data, store._layout(), counts))
-    if any(head[0] != store.model or head[2] != store._layout() for head in heads):
-        raise FewerError("the processes measured different models, layers or kinds of evidence")
+    dist.all_gather_object(heads, (store.model, store.data, store._layout(), counts, store.compute))
+    if any(head[0] != store.model or head[2] != store._layout() or head[4] != store.compute for head in heads):
+        raise FewerError("the processes measured different models, layers, kinds of evidence or number types")
     data = tuple(part for head in heads for part in head[1])
     if len(set(data)) != len(data):
         raise FewerError("two processes measured the same data: give each its own part (Batches.part)")
@@ -188,4 +197,4 @@ def all_reduce(store: Store) -> Store:
             for head, share in zip(heads[1:], shares[1:], strict=True):
                 joined = joined.merge(type(held)(share, head[3][layer][name]))
             sums.setdefault(layer, {})[name] = joined
-    return Store(sums, store.model, data)
+    return Store(sums, store.model, data, store.compute)

@@ -23,6 +23,7 @@ def section(comparison: Comparison) -> Markup:
         ("calibration", source.calibration, ""),
         ("evaluation", source.evaluation, ""),
         ("machine", source.machine, ""),
+        ("computed in", source.compute, ""),
         ("date", source.date, ""),
         ("versions", ", ".join(f"{name} {version}" for name, version in source.versions.items()), ""),
     ]

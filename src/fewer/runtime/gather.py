@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fewer.adapt.blocks import find_blocks
+from fewer.adapt.computing import computing
 from fewer.method import FewerError
 
 __all__ = ["BlockCalls", "Sample", "block_calls", "run", "sample_inputs", "swapped"]
@@ -50,13 +52,15 @@ class Sample:
         return found
 
 
-def run(model: nn.Module, batch: Any) -> Any:
-    """Call a model with one batch: a mapping of named tensors, or a tensor."""
-    with torch.no_grad():
+def run(model: nn.Module, batch: Any, dtype: torch.dtype) -> Any:
+    """Call a model with one batch: a mapping of named tensors, or a tensor; it computes in `dtype`."""
+    with torch.no_grad(), computing(model, dtype, find_blocks(model)):
         return model(**batch) if isinstance(batch, Mapping) else model(batch)
 
 
-def sample_inputs(model: nn.Module, data: Iterable[Any], layers: Mapping[str, nn.Module]) -> dict[str, Sample]:
+def sample_inputs(
+    model: nn.Module, data: Iterable[Any], layers: Mapping[str, nn.Module], dtype: torch.dtype
+) -> dict[str, Sample]:
     """Run the data through the model and sample what enters each of the layers."""
     found = {name: Sample() for name in layers}
 
@@ -66,7 +70,7 @@ def sample_inputs(model: nn.Module, data: Iterable[Any], layers: Mapping[str, nn
     handles = [layer.register_forward_pre_hook(watch(found[name])) for name, layer in layers.items()]
     try:
         for batch in data:
-            run(model, batch)
+            run(model, batch, dtype)
     finally:
         for handle in handles:
             handle.remove()
@@ -78,13 +82,14 @@ class BlockCalls:
     """Calls of one block with the outputs that it gave, and how far other outputs are from them."""
 
     module: nn.Module
+    dtype: torch.dtype
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
 
     def error(self) -> float:
         """Norm of the change of the outputs of the last quarter of the tokens, mean over features, as TEAL takes it."""
         total = 0.0
-        with torch.no_grad():
+        with torch.no_grad(), computing(self.module, self.dtype):
             for (args, kwargs), wanted in zip(self.calls, self.outputs, strict=True):
                 change = (_hidden(self.module(*args, **kwargs)) - wanted).to(torch.float32)
                 tokens = change.shape[-2] if change.ndim > 2 else change.shape[0]
@@ -93,9 +98,9 @@ class BlockCalls:
         return total
 
 
-def block_calls(model: nn.Module, data: Iterable[Any], block: nn.Module) -> BlockCalls:
+def block_calls(model: nn.Module, data: Iterable[Any], block: nn.Module, dtype: torch.dtype) -> BlockCalls:
     """Record the calls of a block and their outputs."""
-    found = BlockCalls(block)
+    found = BlockCalls(block, dtype)
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         found.calls.append((args, {k: v for k, v in kwargs.items() if k not in ("past_key_values", "use_cache")}))
@@ -104,7 +109,7 @@ def block_calls(model: nn.Module, data: Iterable[Any], block: nn.Module) -> Bloc
     handle = block.register_forward_hook(note, with_kwargs=True)
     try:
         for batch in data:
-            run(model, batch)
+            run(model, batch, dtype)
     finally:
         handle.remove()
     return found

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import find_blocks
+from fewer.adapt.computing import dtype_of
+from fewer.compute import AUTO
 from fewer.method import FewerError, find
 from fewer.pattern import NM, parse
 from fewer.runtime.gather import Sample, block_calls, run, sample_inputs, swapped
@@ -64,6 +66,7 @@ def sparsify_inputs(
     only: Sequence[str] = (),
     skip: Sequence[str] = ("*lm_head", "*embed*"),
     copy: bool = False,
+    compute: str | torch.dtype = AUTO,
 ) -> InputSparse:
     """Calibrate a cut for the inputs of every linear layer and swap in layers that skip what lies below.
 
@@ -84,6 +87,8 @@ def sparsify_inputs(
         only: names of the layers to change, with shell wildcards; empty for all.
         skip: names to leave out.
         copy: change a copy, which shares the weights that it does not transpose; otherwise the model itself.
+        compute: number type of the passes: "auto" (the stored one, or float32 where the processor has no fast
+            products of it), "float32", "bfloat16".
 
     Returns:
         The model with cuts, shares asked for and shares measured.
@@ -99,19 +104,19 @@ def sparsify_inputs(
     named = tuple(keep) if isinstance(keep, Mapping) else None
     if copy:
         model = shared_copy(model)
-    batches = list(data)
+    batches, dtype = list(data), dtype_of(model, compute)
     if score == "cats":
         wanted = {name: gate for name, gate in gates_of(model).items() if _wanted(name, only, skip, named)}
-        return _gated(model, wanted, batches, keep)
+        return _gated(model, wanted, batches, keep, dtype)
     layers = _layers(model, only, skip, named)
-    samples = sample_inputs(model, batches, layers)
+    samples = sample_inputs(model, batches, layers, dtype)
     rule = _Rule(score, pattern, within, seed)
     worths = {name: _Worth(layer, name, rule, samples[name]) for name, layer in layers.items()}
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
     keeps = {name: keep[name] if isinstance(keep, Mapping) else keep for name in layers}
     if budget == "greedy":
         share = sum(keeps[name] * size for name, size in sizes.items()) / sum(sizes.values())
-        keeps = _greedy(model, batches, layers, worths, share, step)
+        keeps = _greedy(model, batches, layers, worths, share, step, dtype)
     cuts = {name: worth.cut(max(keeps[name], 1e-6)) for name, worth in worths.items()}
     observed = {name: float(worth.mask(worth.inputs, cuts[name]).float().mean()) for name, worth in worths.items()}
     install(model, score, cuts, observed, seed)
@@ -260,13 +265,14 @@ def _greedy(
     worths: Mapping[str, _Worth],
     keep: float,
     step: float,
+    dtype: torch.dtype,
 ) -> dict[str, float]:
     keeps = dict.fromkeys(layers, keep)
     for block in find_blocks(model):
         inside = {name: layer for name, layer in layers.items() if name.startswith(f"{block.name}.")}
         if not inside:
             continue
-        calls = block_calls(model, batches[:1], block.module)
+        calls = block_calls(model, batches[:1], block.module, dtype)
 
         def error(tried: Mapping[str, float], inside: Mapping[str, nn.Linear] = inside, calls: Any = calls) -> float:
             masks = {name: _Masked(worths[name], max(share, 1e-6)) for name, share in tried.items()}
@@ -279,7 +285,11 @@ def _greedy(
 
 
 def _gated(
-    model: nn.Module, gates: Mapping[str, nn.Module], batches: list[Any], keep: float | Mapping[str, float]
+    model: nn.Module,
+    gates: Mapping[str, nn.Module],
+    batches: list[Any],
+    keep: float | Mapping[str, float],
+    dtype: torch.dtype,
 ) -> InputSparse:
     """CATS: in every module with a gate, an activation and a layer after them, cut the activated gate."""
     if not gates:
@@ -291,7 +301,7 @@ def _gated(
     ]
     try:
         for batch in batches:
-            run(model, batch)
+            run(model, batch, dtype)
     finally:
         for handle in handles:
             handle.remove()

@@ -18,6 +18,7 @@ from fewer.verbs.masks import Masks
 from fewer.verbs.result import LayerResult
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from fewer.adapt import Layer, Opened
@@ -68,6 +69,13 @@ class Engine:
     def precision(self) -> str:
         """How evidence is summed: as published scripts do where their masks are to be reproduced."""
         return "authors" if self.windowed else "float32"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the forward passes are computed in."""
+        from fewer.adapt.computing import wide
+
+        return wide(self.plan.compute)
 
     @property
     def recipe(self) -> Recipe:
@@ -211,13 +219,14 @@ def _run_round(
     if names and batches is not None and (at_once or engine.needs_evidence):
         emit(engine.progress, StageStarted("gathering evidence", len(batches)))
         own = evidence.collect(
-            opened, batches, names, layers=layers, reference=engine.reference, progress=told, precision=engine.precision
-        )
+            opened, batches, names, layers=layers, reference=engine.reference, progress=told,
+            precision=engine.precision, compute=engine.dtype,
+        )  # fmt: skip
         dense = evidence.all_reduce(own)
     losses = None
     if engine.needs_losses and batches is not None:
         emit(engine.progress, StageStarted("measuring what cuts cost", len(layers)))
-        losses = Losses(opened, engine.job, layers, dense, batches, told)
+        losses = Losses(opened, engine.job, layers, dense, batches, told, dtype=engine.dtype)
     engine.allot(layers, dense, keep, losses)
     emit(engine.progress, StageStarted("pruning", len(opened.blocks)))
     engine.clock = time.monotonic()
@@ -231,15 +240,9 @@ def _run_round(
         visit(mine, evidence.all_reduce(store))
 
     evidence.sequential(
-        opened,
-        batches,
-        names,
-        shared,
-        layers=layers,
-        reference=engine.reference,
-        progress=told,
-        precision=engine.precision,
-    )
+        opened, batches, names, shared, layers=layers, reference=engine.reference, progress=told,
+        precision=engine.precision, compute=engine.dtype,
+    )  # fmt: skip
 
 
 def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from fewer.adapt import Layer, Opened
@@ -46,8 +47,13 @@ class Losses:
         evidence: Mapping[str, Mapping[str, Tensor]],
         batches: Batches,
         told: Callable[[int, int, str], None] | None = None,
+        *,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        from fewer.adapt.computing import dtype_of
+
         self._opened, self._job, self._evidence, self._told = opened, job, evidence, told
+        self._dtype = dtype or dtype_of(opened.module)
         self._layers = {layer.name: layer for layer in layers}
         self._batches = list(_first(batches, _WINDOWS))
         self._dense = [row for batch in self._batches for row in self._outputs(batch)]
@@ -138,11 +144,13 @@ class Losses:
         """Log-probabilities and mean negative log-likelihood of every window; or plain outputs and None."""
         import torch
 
+        from fewer.adapt.computing import computing
         from fewer.adapt.run import evaluating
         from fewer.verbs._given import call
 
-        with torch.inference_mode(), evaluating(self._opened.module):
-            out = call(self._opened.module, batch).float()
+        module, blocks = self._opened.module, self._opened.blocks
+        with torch.inference_mode(), evaluating(module), computing(module, self._dtype, blocks):
+            out = call(module, batch).float()
         if not bool(out.isfinite().all()):
             raise FewerError("the model gives NaN or infinite outputs while losses of cuts are measured")
         text = _is_text(out, batch)

@@ -49,6 +49,8 @@ class Shelf:
                 store = Store.load(folder, model=opened.hash(), data=digest)
             except FewerError:
                 continue
+            if store.compute != next(iter(plans.values())).compute:
+                continue
             if all(layer in store and set(names) <= set(store[layer]) for layer in layers):
                 emit(told, Note(f"evidence of an earlier run is used (data {digest[:12]})"))
                 return store

@@ -155,7 +155,9 @@ def _stream(
     visit = _journalled(engine, len(stream.blocks), kept)
     try:
         told, precision = ticker(progress), engine.precision
-        records = evidence.sequential(stream, through, names, visit, layers=layers, progress=told, precision=precision)
+        records = evidence.sequential(
+            stream, through, names, visit, layers=layers, progress=told, precision=precision, compute=engine.dtype
+        )
     except FewerError:
         # A fault in what the user gave does not mend itself: unlike a kill, it leaves nothing to go on from.
         stream.discard()

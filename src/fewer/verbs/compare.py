@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewer.compute import AUTO
 from fewer.events import Progress, StageStarted, emit
 from fewer.method import FewerError
 from fewer.recipe import Recipe
@@ -34,6 +35,7 @@ def compare(
     random: bool = True,
     context: int | None = None,
     labels: Sequence[str] = (),
+    compute: str = AUTO,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure pruned models against the dense one on the same held-out data.
@@ -45,6 +47,7 @@ def compare(
         random: put a random selection with the same pattern and the same count in every layer beside each.
         context: tokens in a window, as in `evaluate`.
         labels: names of the pruned models, in order; by default made of score, update and budget.
+        compute: number type of the forward passes, as in `evaluate`.
         progress: receives events.
 
     Returns:
@@ -72,12 +75,12 @@ def compare(
         controls = _controls(opened, results)
         several = len({item.plan.recipe.budget for item in controls}) > 1
         entries += [(f"random, {c.plan.recipe.budget}" if several else "random", c) for c in controls]
-    quality, base = _measure(opened, entries, data, context, progress)
+    quality, base = _measure(opened, entries, data, context, compute, progress)
     candidates = [
         _candidate(name, item, found, random=item.plan.recipe.score == "random")
         for (name, item), found in zip(entries, quality, strict=True)
     ]
-    return Comparison(_dense(opened, base), tuple(candidates), provenance(opened, results, base.data))
+    return Comparison(_dense(opened, base), tuple(candidates), provenance(opened, results, base))
 
 
 def race(
@@ -88,6 +91,7 @@ def race(
     *,
     random: bool = True,
     context: int | None = None,
+    compute: str = "",
     progress: Progress | None = None,
 ) -> Comparison:
     """Prune one model by several recipes and compare the results.
@@ -99,6 +103,8 @@ def race(
         data: held-out data, as in `evaluate`.
         random: as in `compare`.
         context: as in `evaluate`.
+        compute: number type of the forward passes, as in `evaluate`; each recipe's own, and "auto" for the
+            measurements, where it is left out.
         progress: receives events.
 
     Returns:
@@ -112,11 +118,16 @@ def race(
     pairs = [entry if isinstance(entry, tuple) else (label_of(entry.resolve()), entry) for entry in recipes]
     if not pairs:
         raise FewerError("a race needs at least one recipe")
+    if compute:
+        pairs = [(label, dataclasses.replace(recipe, compute=compute)) for label, recipe in pairs]
     first = pairs[0][1].data
     batches = read(calibration, opened, first.samples, first.length, first.seed)
     results = [run(opened, batches, recipe, progress=progress) for _, recipe in pairs]
     labels = [label for label, _ in pairs]
-    return compare(opened, *results, data=data, random=random, context=context, labels=labels, progress=progress)
+    return compare(
+        opened, *results, data=data, random=random, context=context, labels=labels, compute=compute or AUTO,
+        progress=progress,
+    )  # fmt: skip
 
 
 def label_of(recipe: Recipe) -> str:
@@ -131,7 +142,7 @@ def label_of(recipe: Recipe) -> str:
     return " + ".join(parts)
 
 
-def provenance(opened: Opened, results: Sequence[Pruned], evaluation: str) -> Provenance:
+def provenance(opened: Opened, results: Sequence[Pruned], measured: Quality) -> Provenance:
     """Versions, hashes, machine, date and the papers behind what was run."""
     citations = dict.fromkeys(line for item in results for line in item.plan.citations)
     sources = dict.fromkeys(item.calibration for item in results if item.calibration)
@@ -139,12 +150,24 @@ def provenance(opened: Opened, results: Sequence[Pruned], evaluation: str) -> Pr
         model=_called(opened),
         model_hash=opened.hash(),
         calibration="; ".join(sources) or "none",
-        evaluation=evaluation,
+        evaluation=measured.data,
         versions=versions(),
         machine=machine(),
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         citations=tuple(citations),
+        compute=_types(opened, results, measured),
     )
+
+
+def _types(opened: Opened, results: Sequence[Pruned], measured: Quality) -> str:
+    """What the passes of pruning and of measuring were computed in, and what the weights are stored in."""
+    from fewer.adapt.computing import dtype_of, name_of
+
+    pruned = dict.fromkeys(item.plan.compute for item in results)
+    stored = name_of(dtype_of(opened.module, authors=True))
+    apart = [name for name in pruned if name != measured.compute]
+    tail = f", pruned in {', '.join(pruned)}" if apart else ""
+    return f"{measured.compute}{tail} (stored in {stored})"
 
 
 def _called(opened: Opened) -> str:
@@ -186,7 +209,12 @@ def _controls(opened: Opened, results: Sequence[Pruned]) -> list[Pruned]:
 
 
 def _measure(
-    opened: Opened, entries: Sequence[tuple[str, Pruned]], data: Any, context: int | None, progress: Progress | None
+    opened: Opened,
+    entries: Sequence[tuple[str, Pruned]],
+    data: Any,
+    context: int | None,
+    compute: str,
+    progress: Progress | None,
 ) -> tuple[list[Quality], Quality]:
     """Quality of every entry and of the dense model; as many at once as memory allows."""
     from fewer.verbs.evaluate import evaluate_all
@@ -197,11 +225,11 @@ def _measure(
     base: Quality | None = None
     for start in range(0, len(entries), together):
         part = {str(start + place): item for place, (_, item) in enumerate(entries[start : start + together])}
-        got = evaluate_all(part, data, dense=opened, context=context, progress=progress)
+        got = evaluate_all(part, data, dense=opened, context=context, compute=compute, progress=progress)
         base = got.pop("dense")
         found += got.values()
     if base is None:
-        base = evaluate_all({"model": opened}, data, context=context, progress=progress)["model"]
+        base = evaluate_all({"model": opened}, data, context=context, compute=compute, progress=progress)["model"]
     return found, base
 
 

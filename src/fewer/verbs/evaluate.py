@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fewer.compute import AUTO
 from fewer.events import EvidenceProgress, Progress, StageStarted, emit
 from fewer.method import FewerError
 from fewer.verbs.result import Quality
@@ -32,6 +33,7 @@ def evaluate(
     context: int | None = None,
     slices: int = SLICES,
     batch: int = 8,
+    compute: str = AUTO,
     progress: Progress | None = None,
 ) -> Quality:
     """Measure one model on held-out data.
@@ -47,6 +49,8 @@ def evaluate(
         context: tokens in a window; by default the data's own length (256 for text and long rows).
         slices: number of contiguous parts of the data whose perplexities are compared.
         batch: windows that pass through the model at once.
+        compute: number type of the forward passes: "auto" (the stored one, or float32 where the processor has no fast
+            products of it), "float32", "bfloat16".
         progress: receives events.
 
     Returns:
@@ -65,7 +69,9 @@ def evaluate(
         0.0
     """
     models = {"model": model}
-    found = evaluate_all(models, data, dense=against, context=context, slices=slices, batch=batch, progress=progress)
+    found = evaluate_all(
+        models, data, dense=against, context=context, slices=slices, batch=batch, compute=compute, progress=progress
+    )
     return found["model"]
 
 
@@ -77,6 +83,7 @@ def evaluate_all(
     context: int | None = None,
     slices: int = SLICES,
     batch: int = 8,
+    compute: str = AUTO,
     progress: Progress | None = None,
 ) -> dict[str, Quality]:
     """Measure several models on the same windows, running the dense model once.
@@ -90,6 +97,7 @@ def evaluate_all(
         context: as in `evaluate`.
         slices: as in `evaluate`.
         batch: as in `evaluate`.
+        compute: as in `evaluate`; each model's own where that differs.
         progress: receives events.
 
     Returns:
@@ -97,25 +105,31 @@ def evaluate_all(
     """
     import torch
 
+    from fewer.adapt.blocks import find_blocks
+    from fewer.adapt.computing import computing, dtype_of, name_of
     from fewer.adapt.run import evaluating
     from fewer.verbs._given import module_of, windows
 
     reference = None if dense is None else module_of(dense)
     runs = {name: module_of(model) for name, model in models.items()}
     first = reference if reference is not None else next(iter(runs.values()))
+    dtypes = {module: dtype_of(module, compute) for module in [first, *runs.values()]}
     cut = windows(data, dense if dense is not None else next(iter(models.values())), context, batch)
     tallies = {name: _Tally() for name in runs}
     base = _Tally()
     emit(progress, StageStarted("measuring", len(cut.batches)))
     with torch.inference_mode(), contextlib.ExitStack() as stack:
-        for module in {id(m): m for m in [first, *runs.values()]}.values():
+        for module, dtype in dtypes.items():
             stack.enter_context(evaluating(module))
+            stack.enter_context(computing(module, dtype, find_blocks(module)))
         for place, inputs in enumerate(cut.batches):
             _measure_batch(reference, runs, inputs, base, tallies, place)
             emit(progress, EvidenceProgress(place + 1, len(cut.batches)))
-    found = {name: tally.quality(cut, slices, compared=reference is not None) for name, tally in tallies.items()}
+    types = {name: name_of(dtypes[module]) for name, module in runs.items()}
+    against = reference is not None
+    found = {name: t.quality(cut, slices, compared=against, compute=types[name]) for name, t in tallies.items()}
     if reference is not None:
-        found.setdefault("dense", base.quality(cut, slices, compared=False))
+        found.setdefault("dense", base.quality(cut, slices, compared=False, compute=name_of(dtypes[reference])))
     return found
 
 
@@ -131,7 +145,7 @@ class _Tally:
     size: float = 0.0
     language: bool = True
 
-    def quality(self, cut: Any, slices: int, *, compared: bool) -> Quality:
+    def quality(self, cut: Any, slices: int, *, compared: bool, compute: str) -> Quality:
         """The means, and the perplexity of every contiguous slice."""
         tokens = sum(self.count)
         if not tokens:
@@ -151,6 +165,7 @@ class _Tally:
             slices=parts,
             data=cut.source,
             output_error=math.sqrt(self.error / self.size) if compared and self.size else None,
+            compute=compute,
         )
 
 

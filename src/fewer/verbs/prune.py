@@ -44,6 +44,7 @@ def prune(
     steps: int = 1,
     schedule: str = "cubic",
     compat: str = "",
+    compute: str = "auto",
     damage: str = "auto",
     seed: int = 0,
     samples: int = 128,
@@ -82,6 +83,9 @@ def prune(
         steps: rounds; the kept share follows the schedule from one to the next.
         schedule: name of a schedule.
         compat: reproduce an implementation's rounding ("wanda", "sparsegpt").
+        compute: number type of the forward passes: "auto" (the stored one, or float32 where the processor has no fast
+            products of it; with `compat` always the stored one), "float32", "bfloat16". What is written has the type
+            that it is stored in.
         damage: measure each layer's error: "auto" (where cheap), "gram" (always), "none".
         seed: of every random choice.
         samples: windows of calibration text, where data is a text file.
@@ -123,6 +127,7 @@ def prune(
         steps=steps,
         schedule=schedule,
         compat=compat,
+        compute=compute,
         damage=damage,
         seed=seed,
         data=DataSettings(samples=samples, length=length, seed=seed),

@@ -131,6 +131,7 @@ def reopen_inputs(path: str | Path, recipe: Recipe, account: Mapping[str, Any]) 
 
     opened = adapt.open(path)
     plan = make_plan(opened, recipe)
+    plan = dataclasses.replace(plan, compute=str(account.get("compute", plan.compute)))
     found = apply_cuts(opened.module, path)
     if found is None:
         raise FewerError(f"'{path}' has no fewer-inputs.json, although its recipe cuts inputs")
@@ -154,6 +155,7 @@ def _check_kinds(plan: Plan) -> None:
 
 def _calibrate(module: Any, batches: Any, plan: Plan) -> InputSparse:
     """Shares by name from the plan; by greedy allocation or by search where the recipe asks for that."""
+    from fewer.adapt.computing import wide
     from fewer.runtime.inputs import gates_of, keep_for_tolerance, sparsify_inputs
 
     recipe, names = plan.recipe, [row.name for row in plan.rows]
@@ -162,12 +164,17 @@ def _calibrate(module: Any, batches: Any, plan: Plan) -> InputSparse:
         names = [name for name in names if name in gates]
     options: dict[str, Any] = {
         "score": recipe.score, "pattern": recipe.pattern, "seed": recipe.seed,
-        "within": "row" if recipe.within == "row" else "layer",
+        "within": "row" if recipe.within == "row" else "layer", "compute": wide(plan.compute),
     }  # fmt: skip
     shares: dict[str, float] = {row.name: row.keep if row.keep is not None else recipe.mean_keep() for row in plan.rows}
     if recipe.budget == "tolerance":
         found = keep_for_tolerance(
-            module, batches, lambda tried: _perplexity(tried, batches), names=names, **recipe.budget_options, **options
+            module,
+            batches,
+            lambda tried: _perplexity(tried, batches, recipe.compute),
+            names=names,
+            **recipe.budget_options,
+            **options,
         )
         shares = dict.fromkeys(names, found)
     if recipe.budget == "greedy":
@@ -175,10 +182,10 @@ def _calibrate(module: Any, batches: Any, plan: Plan) -> InputSparse:
     return sparsify_inputs(module, batches, keep={name: shares[name] for name in names}, **options)
 
 
-def _perplexity(module: Any, batches: Any) -> float:
+def _perplexity(module: Any, batches: Any, compute: str) -> float:
     from fewer.verbs.evaluate import evaluate
 
-    return evaluate(module, batches).perplexity
+    return evaluate(module, batches, compute=compute).perplexity
 
 
 def _result(plan: Plan, found: InputSparse, opened: Opened, seconds: float, dense_hash: str) -> InputPruned:

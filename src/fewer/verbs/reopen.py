@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,8 @@ def reopen(path: str | Path) -> Pruned:
         return reopen_inputs(folder, recipe, account)
     opened = load(folder)
     plan = make_plan(opened, recipe)
+    # What it was computed in belongs to the machine that made it.
+    plan = dataclasses.replace(plan, compute=str(account.get("compute", plan.compute)))
     known = {row["name"]: row.get("damage") for row in account["layers"]}
     stored = _stored(folder)
     masks, rows = Masks(), []

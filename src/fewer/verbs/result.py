@@ -16,6 +16,7 @@ class Quality:
     `nll` and `kl` are nats per token; `kl`, `top1_agreement` and the damage of layers compare with the dense model
     and are None for the dense model itself. A slice is a contiguous part of the evaluation data. For a module that
     is not a language model, `nll` and the perplexities are NaN and `output_error` is ||f' - f||_F / ||f||_F.
+    `compute` is the number type of the forward passes.
     """
 
     tokens: int
@@ -29,6 +30,7 @@ class Quality:
     slices: Mapping[str, float]
     data: str
     output_error: float | None = None
+    compute: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What was run: resolved versions, hashes, machine, and the papers behind the methods."""
+    """What was run: resolved versions, hashes, machine, and the papers behind the methods.
+
+    `compute` names the number types that passes were computed in, and the one that the weights are stored in.
+    """
 
     model: str
     model_hash: str
@@ -101,6 +106,7 @@ class Provenance:
     machine: str
     date: str
     citations: tuple[str, ...]
+    compute: str = ""
 
 
 @dataclass(frozen=True, slots=True)

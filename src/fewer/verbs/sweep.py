@@ -115,6 +115,7 @@ def sweep(
     context: int | None = None,
     store: Store | str | Path | None = None,
     out: str | Path | None = None,
+    compute: str = "",
     progress: Progress | None = None,
 ) -> Sweep:
     """Measure evidence once on the dense model and solve every level from it.
@@ -131,6 +132,7 @@ def sweep(
         store: evidence of the same model, and of the same data where that is given: a store, or the directory of an
             earlier sweep. Evidence in `out`, or left by a run that was killed, is used without being named.
         out: directory for evidence, table and report.
+        compute: number type of the forward passes, as in `evaluate`; by default the recipe's own.
         progress: receives events.
 
     Returns:
@@ -148,7 +150,9 @@ def sweep(
     opened = opened_of(model)
     start = time.monotonic()
     windows(data, opened, context, 8)  # Held-out data that cannot be used is told before the work.
-    wanted = levels(recipe or Recipe(), keeps, patterns, budgets)
+    base = recipe or Recipe()
+    base = dataclasses.replace(base, compute=compute or base.compute)
+    wanted = levels(base, keeps, patterns, budgets)
     plans = {name: make_plan(opened, one) for name, one in wanted.items()}
     emit(
         progress, RunStarted("sweep", f"{len(plans)} levels", len(next(iter(plans.values())).rows), len(opened.blocks))
@@ -164,7 +168,10 @@ def sweep(
         recipes = _settled(opened, plans, evidence, batches, progress)
         results = _solve(opened, recipes, evidence, source, progress=progress)
         labels = list(results)
-        comparison = compare(opened, *results.values(), data=data, context=context, labels=labels, progress=progress)
+        comparison = compare(
+            opened, *results.values(), data=data, context=context, labels=labels, compute=base.compute,
+            progress=progress,
+        )  # fmt: skip
         curve = tuple(c if c.random else dataclasses.replace(c, group=groups[c.label]) for c in comparison.candidates)
         seconds = {name: result.seconds for name, result in results.items()}
         made = Sweep(
@@ -257,7 +264,9 @@ def _evidence(
     layers = [layer for layer in opened.candidates if layer.name in chosen]
     second = reference_of(None, first.recipe, names, opened)
     emit(progress, StageStarted("gathering evidence", len(batches)))
-    found = evidence.collect(opened, batches, names, layers=layers, reference=second, progress=ticker(progress))
+    found = evidence.collect(
+        opened, batches, names, layers=layers, reference=second, progress=ticker(progress), compute=first.compute
+    )
     return found, batches.source, batches
 
 
@@ -275,7 +284,7 @@ def _settled(
         alike = dataclasses.replace(plan.recipe, budget="", budget_options={}, keep=None).to_toml()
         if batches is not None and alike not in measured:
             emit(progress, StageStarted("measuring what cuts cost", len(layers)))
-            measured[alike] = Losses(opened, engine.job, layers, store, batches, ticker(progress))
+            measured[alike] = Losses(opened, engine.job, layers, store, batches, ticker(progress), dtype=engine.dtype)
         engine.allot(layers, store, None, measured.get(alike))
         shares = {glob.escape(row.name): engine.counts[row.name] / row.units for row in plan.rows}
         recipes[name] = dataclasses.replace(plan.recipe, budget="table", budget_options={"shares": shares})
@@ -299,7 +308,9 @@ def _solve(
     from fewer.verbs._given import copy_of
 
     dense_hash = opened.hash()
-    engines = {name: Engine(make_plan(opened, recipe)) for name, recipe in recipes.items()}
+    plans = {name: make_plan(opened, recipe) for name, recipe in recipes.items()}
+    # What evidence was computed in belongs to the machine that measured it.
+    engines = {name: Engine(dataclasses.replace(p, compute=store.compute or p.compute)) for name, p in plans.items()}
     chains = _chains(engines)
     if wanted:
         # A warm-started level is what it is because of the levels before it: they are solved again too.
