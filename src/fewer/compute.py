@@ -62,15 +62,14 @@ def resolve(asked: str, stored: str, *, device: str = "cpu", authors: bool = Fal
     return asked
 
 
-def most(sizes: Iterable[tuple[object, int]]) -> str:
+def most(sizes: Iterable[tuple[str, int]]) -> str:
     """The type that most bytes are stored in, by name; float32 where there are none.
 
-    >>> most([("torch.bfloat16", 20), ("torch.float32", 8)])
+    >>> most([("bfloat16", 20), ("float32", 8)])
     'bfloat16'
     """
     found: dict[str, int] = {}
-    for dtype, size in sizes:
-        name = str(dtype).removeprefix("torch.")
+    for name, size in sizes:
         found[name] = found.get(name, 0) + size
     return max(found, key=lambda name: found[name], default="float32")
 

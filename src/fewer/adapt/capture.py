@@ -203,11 +203,11 @@ class _Slices(TorchFunctionMode):
     def __init__(self, tap: Tap, experts: list[Layer]) -> None:
         super().__init__()
         self._tap = tap
-        self._homes: dict[int, dict[int, Layer]] = {}
+        self._homes: dict[int, tuple[Tensor, dict[int, Layer]]] = {}
         for layer in experts:
             stored = layer.tensor()
             place = int(stored.storage_offset()) + (layer.index or 0) * int(stored.stride(0))
-            self._homes.setdefault(stored.untyped_storage().data_ptr(), {})[place] = layer
+            self._homes.setdefault(id(stored), (stored, {}))[1][place] = layer
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -226,7 +226,9 @@ class _Slices(TorchFunctionMode):
     def _expert(self, func: Any, args: tuple[Any, ...]) -> Layer | None:
         if func not in _PRODUCTS or len(args) < 2 or not isinstance(args[1], Tensor):
             return None
-        home = self._homes.get(args[1].untyped_storage().data_ptr())
+        # Where a parameter lies is asked anew: it is moved while its block computes in a wider type.
+        lies = args[1].untyped_storage().data_ptr()
+        home = next((h for stored, h in self._homes.values() if stored.untyped_storage().data_ptr() == lies), None)
         return None if home is None else home.get(int(args[1].storage_offset()))
 
 

@@ -34,7 +34,7 @@ def dtype_of(module: nn.Module, asked: str | torch.dtype = AUTO, *, authors: boo
     if isinstance(asked, torch.dtype):
         return asked
     values = [value for value in (*module.parameters(), *module.buffers()) if value.is_floating_point()]
-    stored = most((value.dtype, value.nbytes) for value in values)
+    stored = most((name_of(value.dtype), value.nbytes) for value in values)
     device = next((value.device.type for value in values if value.device.type != "meta"), "cpu")
     return wide(stored if asked == stored else resolve(asked, stored, device=device, authors=authors))
 

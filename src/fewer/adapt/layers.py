@@ -61,6 +61,11 @@ class Layer:
         return f"Layer({self.name!r}, {self.kind}, shape={self.shape}, block={self.block})"
 
     @property
+    def type(self) -> str:
+        """Torch's name of the stored type."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def dimensions(self) -> tuple[int, ...]:
         """The shape (out, in), for a convolution with its kernel: (out, in, height, width)."""
         if self.kind != "conv2d":

@@ -120,7 +120,7 @@ def _type(layer: Layer, stored: Mapping[str, Stored], usual: Stored | None) -> t
     """Name of a layer's type and bytes of one number: as stored, as is usual there, or as it is in memory."""
     found = stored.get(f"{layer.name}.{layer.parameter}", usual)
     if found is None:
-        return str(layer.dtype).removeprefix("torch."), layer.dtype.itemsize
+        return layer.type, layer.dtype.itemsize
     return found.type, found.width
 
 
