@@ -103,6 +103,7 @@ def test_a_pair_that_is_none_is_refused_in_one_line(options, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*fits of the paths:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_have_names_and_their_strength_is_chosen(loss):
     y = LOSSES[loss][1]

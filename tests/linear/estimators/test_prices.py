@@ -33,6 +33,7 @@ def made(name, **more):
     return kind(**{key: v for key, v in options.items() if key in known}), TARGETS.get(name.removesuffix("CV"), Y)
 
 
+@pytest.mark.filterwarnings("ignore:.*fits of the paths:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_free_columns_stay_and_excluded_ones_never_enter(name):
     model, y = made(name, penalty_factors=FACTORS)
@@ -155,6 +156,10 @@ def test_factors_are_learnt_without_the_rows_that_judge_them(name):
         etas = [np.ravel(X[test] @ fit.coef_.T + fit.intercept_) for fit in fits]
         held = codes[test].astype(float)
         ones = np.ones(len(test))
+        if name == "SparseCox":  # times tie rows together: what the fold adds to the partial likelihood
+            ones, held, etas = np.ones(70), y, [np.ravel(X @ fit.coef_) for fit in fits]
+            losses.append([loss.held_out(e, held, ones, np.isin(np.arange(70), train)) for e in etas])
+            continue
         losses.append([loss.value(e, held, ones) if loss else ((held - e) ** 2).sum() / 2 for e in etas])
     np.testing.assert_allclose(model.tried_[0].mean, np.sum(losses, axis=0) / 70, rtol=1e-4)
 

@@ -6,11 +6,13 @@ An estimator is thin. It says which solver answers for a run of penalties (`_pat
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewer.linear import Path, Solution
@@ -56,6 +58,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             raise FewerError(f"alpha is {alpha:g}; it must be a number that is not negative")
         path = self._path(X, y, weights, choices[0].factors, self._mix(), lams=[alpha])
         self._keep(path[0], choices[0].label)
+        self._warn_unless_converged()
         return self
 
     def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
@@ -124,14 +127,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.coef_, self.intercept_ = solution.coef, solution.intercept
         self.alpha_, self.dual_gap_, self.n_iter_ = solution.lam, solution.gap, max(int(solution.iterations), 1)
         self.factors_ = label
-        if not solution.converged:
-            import warnings
 
-            from sklearn.exceptions import ConvergenceWarning
-
+    def _warn_unless_converged(self) -> None:
+        found = self.solution_
+        if not found.converged:
             warnings.warn(
-                f"{type(self).__name__}: gap {solution.gap:.1e} after {solution.iterations} rounds, "
-                f"asked for {self.tol * solution.null:.1e}; raise max_iter or tol",
+                f"{type(self).__name__}: gap {found.gap:.1e} after {found.iterations} rounds, "
+                f"asked for {self.tol * found.null:.1e}; raise max_iter or tol",
                 ConvergenceWarning,
                 stacklevel=3,
             )

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewer.linear.coupled import Multinomial
 from fewer.linear.estimators.base import Estimator
+from fewer.linear.estimators.held_out import Fold
 from fewer.linear.estimators.options import Chosen, Single
 from fewer.linear.losses import Logistic, Poisson
 from fewer.linear.result import Solution
@@ -47,6 +48,17 @@ class Classes(ClassifierMixin, Estimator):  # type: ignore[misc]
         if weights is not None and len(np.unique(y[weights > 0])) < 2:
             raise ValueError(f"{type(self).__name__}: the rows with a positive weight hold one class only")
         return X, y, weights
+
+    def _check_fold(self, y: Any, weights: Vector | None, fold: Fold) -> None:
+        """A class that the training rows lack has no probability that could be judged."""
+        s = np.ones(len(y)) if weights is None else weights
+        wanted, there = (np.unique(y[rows][s[rows] > 0]) for rows in (np.arange(len(y)), fold.train))
+        lost = np.setdiff1d(wanted, there)
+        if len(lost):
+            raise FewerError(
+                f"{type(self).__name__}: {fold} holds out every row of class {self.classes_[int(lost[0])]!r}; "
+                "use fewer folds, or ones that spread the classes (StratifiedKFold)"
+            )
 
     def predict(self, X: Any) -> Any:
         """The most probable label of every row."""

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fewer.linear.coupled import Ordinal
 from fewer.linear.estimators.families import Classes
+from fewer.linear.estimators.held_out import Fold
 from fewer.linear.estimators.options import Chosen, Single
 from fewer.linear.result import Path, Solution
 from fewer.method import Paper, method
@@ -79,9 +80,10 @@ class OrdinalLogitCV(_Ordered, Chosen):
     def _split_target(self, y: Any) -> Any:
         return y.astype(int)
 
-    def _held_out_loss(self, path: Path, X: Any, y: Any, weights: Vector) -> Vector:
-        sums = []
+    def _held_out_loss(self, path: Path, X: Any, y: Any, weights: Vector, fold: Fold) -> Vector:
+        X, y, weights, sums = X[fold.test], y[fold.test], weights[fold.test], []
         for solution in path:
             loss = Ordinal(len(self.classes_), tuple(solution.intercept))
-            sums.append(loss.value(np.asarray(X @ solution.coef), y, weights))
+            with np.errstate(all="ignore"):  # what is not finite is reported
+                sums.append(loss.value(np.asarray(X @ solution.coef), y, weights))
         return np.asarray(np.array(sums) / weights.sum())

@@ -138,6 +138,7 @@ class BestSubset(RegressorMixin, Estimator):  # type: ignore[misc]
             max_iter=self.max_iter,
         )  # fmt: skip
         self._keep(path[0], choice.label)
+        self._warn_unless_converged()
         polish(self, X, y, weights)
         return self
 
@@ -213,9 +214,9 @@ class BestSubsetCV(RegressorMixin, CrossValidated):  # type: ignore[misc]
         self.max_iter = max_iter
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BestSubsetCV:
-        """Cross-validate the size and keep the support found on all rows."""
-        super().fit(X, y, sample_weight)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> BestSubsetCV:
+        """Cross-validate the size and keep the support found on all rows; arguments as for `LassoCV`."""
+        super().fit(X, y, sample_weight, **params)
         self.size_ = int(self.alpha_)
         polish(self, *self._check(X, y, sample_weight))
         return self

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from fewer.linear.coupled import Cox
@@ -46,12 +48,22 @@ class _Survival(Estimator):
         return self._linear(X)
 
     def score(self, X: Any, y: Any) -> float:
-        """Harrell's concordance: the share of comparable pairs that the predictor puts in the right order."""
+        """Harrell's concordance: the share of comparable pairs that the predictor puts in the right order.
+
+        Rows without a comparable pair have no concordance: nan, with a warning.
+        """
         y, risk = _times_and_events(y), self.predict(X)
         time, event = y[:, 0], y[:, 1] > 0
         earlier = event[:, None] & ((time[:, None] < time) | ((time[:, None] == time) & ~event))
+        if not earlier.any():
+            warnings.warn(
+                f"{type(self).__name__}.score: no pair of rows can be compared; the concordance is nan",
+                UndefinedMetricWarning,
+                stacklevel=2,
+            )
+            return float("nan")
         right = (risk[:, None] > risk) + 0.5 * (risk[:, None] == risk)
-        return float((earlier * right).sum() / max(earlier.sum(), 1))
+        return float((earlier * right).sum() / earlier.sum())
 
 
 def rows_of_times(model: Any, X: Any, y: Any) -> tuple[Any, Any]:
@@ -129,7 +141,10 @@ class SparseCox(_Survival, Single):
 
 @method("estimator", "sparse-cox-cv", papers=[COX], formula="sparse Cox; alpha by cross-validation", unit="feature")
 class SparseCoxCV(_Survival, Chosen):
-    """`SparseCox` whose penalty is cross-validated by the partial likelihood of the fold; see `LassoCV`.
+    """`SparseCox` whose penalty is cross-validated; see `LassoCV`.
+
+    A fold is judged by what its rows add to the partial likelihood: that of all rows minus that of the training rows
+    (Verweij and van Houwelingen 1993).
 
     Args:
         ties: see `SparseCox`.
