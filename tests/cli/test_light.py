@@ -37,6 +37,12 @@ def test_headers_outlines_and_the_choice_of_layers_need_no_framework():
     assert loaded("from fewer.adapt import headers, outlines, select_layers") == []
 
 
+@pytest.mark.parametrize("options", [[], ["--json", "--score", "wanda"], ["--unit", "input"], ["--budget", "erk"]])
+def test_a_plan_reads_a_configuration_and_headers_without_a_framework(options):
+    found = loaded(f"from fewer.cli.group import call; assert call({['plan', 'demo', *options]}) == 0")
+    assert {"torch", "transformers", "safetensors", "scipy", "sklearn"}.isdisjoint(found)
+
+
 @pytest.mark.parametrize("arguments", [["methods", "wanda"], ["prune", "demo", "--score", "wnada", "--out", "x"]])
 def test_no_framework_is_loaded_to_show_a_card_or_to_refuse_a_name(arguments):
     assert {"torch", "transformers", "sklearn"}.isdisjoint(

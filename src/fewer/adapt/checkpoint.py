@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import candidates_of, find_blocks
-from fewer.adapt.headers import check_links, read_json
+from fewer.adapt.headers import model_path, read_json
 from fewer.adapt.opened import Opened, kind_of, tensors_of
 from fewer.adapt.outlines import Outline
 from fewer.adapt.output import Extra, copy_beside, whole, write_extras
@@ -22,33 +22,15 @@ from fewer.method import FewerError
 
 __all__ = [
     "blank",
+    "build_outline",
     "model_class",
     "model_path",
     "open_directory",
     "quiet",
     "read",
     "read_config",
-    "read_outline",
     "save",
 ]
-
-
-def model_path(source: str | Path) -> Path:
-    """The directory a source means; "demo" is the model that ships with fewer.
-
-    Raises:
-        FewerError: no such directory, or files in it are links to somewhere else.
-    """
-    if str(source) == "demo":
-        from fewer import demo
-
-        return demo.model_path()
-    path = Path(source)
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise FewerError(f"model '{source}' {what}: give a checkpoint directory or 'demo'")
-    check_links(path)
-    return path
 
 
 def read_config(path: Path) -> Any:
@@ -142,9 +124,8 @@ def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
     return Opened(model, path)
 
 
-def read_outline(source: str | Path) -> Outline:
-    """Names, shapes, types and blocks from the configuration and the headers; no weight is read."""
-    path = model_path(source)
+def build_outline(path: Path) -> Outline:
+    """Names, shapes, types and blocks of a directory, from a model that transformers builds without its weights."""
     config = read_config(path)
     shards = Shards.scan(path)
     module = blank(config, shards, path)

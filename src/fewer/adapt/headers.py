@@ -20,7 +20,17 @@ from fewer.method import FewerError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INDEX", "SINGLE", "TYPES", "Stored", "check_links", "read_header", "read_headers", "read_json"]
+__all__ = [
+    "INDEX",
+    "SINGLE",
+    "TYPES",
+    "Stored",
+    "check_links",
+    "model_path",
+    "read_header",
+    "read_headers",
+    "read_json",
+]
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -88,6 +98,24 @@ def read_headers(path: Path) -> dict[str, Stored]:
             "safetensors first (save_pretrained writes it)"
         )
     raise FewerError(f"'{path}' holds no {SINGLE} and no {INDEX}")
+
+
+def model_path(source: str | Path) -> Path:
+    """The directory a source means; "demo" is the model that ships with fewer.
+
+    Raises:
+        FewerError: no such directory, or files in it are links to somewhere else.
+    """
+    if str(source) == "demo":
+        from fewer import demo
+
+        return demo.model_path()
+    path = Path(source)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise FewerError(f"model '{source}' {what}: give a checkpoint directory or 'demo'")
+    check_links(path)
+    return path
 
 
 def check_links(path: Path) -> None:

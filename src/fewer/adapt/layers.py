@@ -6,6 +6,7 @@ transposed, `nn.Conv2d` as (out, in/groups, height, width), fused experts as one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
@@ -226,7 +227,7 @@ def _own_layers(name: str, module: nn.Module) -> Iterator[Layer]:
 
 
 def _convolutions(name: str, module: nn.Conv2d, weight: Tensor) -> Iterator[Layer]:
-    shape = (weight.shape[0] // module.groups, weight[0].numel())
+    shape = (weight.shape[0] // module.groups, math.prod(weight.shape[1:]))
     for group in range(module.groups):
         label = name if module.groups == 1 else f"{name}[{group}]"
         yield Layer(label, "conv2d", module, "weight", shape, group)

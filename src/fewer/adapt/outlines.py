@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewer.adapt.blocks import Block, unseen_of
+from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
+from fewer.adapt.headers import Stored, model_path, read_headers, read_json
 from fewer.adapt.layers import Layer
+from fewer.adapt.module_tree import module_tree
+from fewer.adapt.stand_ins import NotKnown
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from fewer.adapt.headers import Stored
 
 __all__ = ["LayerOutline", "Outline", "outline"]
 
@@ -96,9 +97,7 @@ def outline(source: Any) -> Outline:
         FewerError: what `open` would say of the directory.
     """
     if isinstance(source, (str, Path)):
-        from fewer.adapt.checkpoint import read_outline
-
-        return read_outline(source)
+        return _of_directory(model_path(source))
     from torch import nn
 
     if isinstance(source, nn.Module):
@@ -109,6 +108,30 @@ def outline(source: Any) -> Outline:
         raise FewerError(f"cannot outline a {type(source).__name__}: give a directory, 'demo' or a torch module")
     result: Outline = source.outline()
     return result
+
+
+def _of_directory(path: Path) -> Outline:
+    """By the quick way, which reads the source of the model's class, or else by building the model without weights."""
+    quick = _quick(path)
+    if quick is not None:
+        return quick
+    from fewer.adapt.checkpoint import build_outline
+
+    return build_outline(path)
+
+
+def _quick(path: Path) -> Outline | None:
+    """What the source of the model's class tells; None where that is not all, or something is wrong."""
+    try:
+        stored = read_headers(path)
+        found = module_tree(read_json(path / "config.json"), stored)
+        if found is None:
+            return None
+        module, kind = found
+        blocks = find_blocks(module)
+        return Outline.of(module, kind, candidates_of(module, blocks), blocks, path, stored)
+    except (FewerError, NotKnown):
+        return None
 
 
 def _row(layer: Layer, type_: str, width: int) -> LayerOutline:
