@@ -41,7 +41,7 @@ ROADS = {
     "Fortran": lambda X, y, kw: fl.path(np.asfortranarray(X), y, **kw),
     "strided": lambda X, y, kw: fl.path(np.repeat(X, 2, axis=1)[:, ::2], y, **kw),
     "dense residual": lambda X, y, kw: fl.path(np.asfortranarray(X), y, regime="residual", **kw),
-    "csc": lambda X, y, kw: fl.path(sp.csc_matrix(X), y, **kw),
+    "csc": lambda X, y, kw: fl.path(sp.csc_matrix(X), y, regime="residual", **kw),
     "sparse gram": lambda X, y, kw: fl.path(sp.csr_array(X), y, regime="gram", **kw),
     "moments": by_moments,
     "batch": lambda X, y, kw: fl.batch(X, np.column_stack([-y, y]), **kw)[1],

@@ -21,6 +21,8 @@ from fewer.method import FewerError, Paper, method, nearest
 __all__ = ["Adaptive", "Candidate", "Factors", "Manual", "Prior", "as_factors"]
 
 Vector = NDArray[np.float64]
+#: Tolerance of a pilot fit: what it misses, every answer with its factors misses too, however exact.
+PILOT = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +190,9 @@ def pilot_coefficients(
         from fewer.linear import lambda_max, path
 
         lam = strength * lambda_max(X, y, weights=weights, factors=factors)
-        return path(X, y, lams=[lam], mix=mix, weights=weights, factors=factors)[0].coef
+        return path(X, y, lams=[lam], mix=mix, weights=weights, factors=factors, tol=PILOT)[0].coef
     from fewer.linear import glm_path
 
     top = glm_path(X, y, loss, count=1, weights=weights, factors=factors).lam_max
-    coef = glm_path(X, y, loss, lams=[strength * top], mix=mix, weights=weights, factors=factors)[0].coef
+    coef = glm_path(X, y, loss, lams=[strength * top], mix=mix, weights=weights, factors=factors, tol=PILOT)[0].coef
     return coef if coef.ndim == 1 else np.asarray(np.linalg.norm(coef, axis=1))

@@ -27,6 +27,8 @@ __all__ = ["Steps", "follow"]
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
 Steps = Generator[Vector, Vector, Path]
+#: Sparse data of so many columns are solved like dense ones.
+_FEW = 32
 
 
 def follow(ready: Ready) -> Steps:
@@ -43,8 +45,10 @@ def follow(ready: Ready) -> Steps:
 def _by_residual(ready: Ready) -> bool:
     """Whether descent on residuals pays: sparse columns, or a few dense solves that a Gram matrix would not pay for."""
     matrix, job = ready.matrix, ready.job
+    if isinstance(matrix, Sparse):  # few columns: their Gram matrix costs nothing, and its solutions are exact
+        return job.regime == "residual" or matrix.shape[1] > _FEW
     if not isinstance(matrix, Dense):
-        return isinstance(matrix, Sparse)
+        return False
     n, p = matrix.shape
     reads = matrix.X.dtype == np.float64 and matrix.X.flags.f_contiguous
     reads = reads and bool(np.all(job.weights == job.weights[0]))

@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewer.linear import Path, Solution
+from fewer.linear.estimators.arguments import check_arguments
 from fewer.linear.factors import Candidate, Factors, as_factors
 from fewer.method import FewerError
 
@@ -46,6 +47,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             y: (n,) target.
             sample_weight: (n,) not negative; only their ratios matter.
         """
+        check_arguments(self)
         X, y, weights = self._check(X, y, sample_weight)
         choices = self._candidates(X, y, weights)
         if len(choices) > 1:
@@ -53,10 +55,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 f"{type(self).__name__} got {len(choices)} vectors of penalty factors to choose from; "
                 f"use {type(self).__name__}CV"
             )
-        alpha = float(self.alpha)
-        if not alpha >= 0 or not np.isfinite(alpha):
-            raise FewerError(f"alpha is {alpha:g}; it must be a number that is not negative")
-        path = self._path(X, y, weights, choices[0].factors, self._mix(), lams=[alpha])
+        path = self._path(X, y, weights, choices[0].factors, self._mix(), lams=[float(self.alpha)])
         self._keep(path[0], choices[0].label)
         self._warn_unless_converged()
         return self

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fewer.linear import Path
+from fewer.linear.estimators.arguments import check_arguments, penalties
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.held_out import Fold, Tried, losses_along, tried, usable
 from fewer.linear.estimators.splits import router, splits
 from fewer.linear.factors import Candidate
-from fewer.method import FewerError, nearest
+from fewer.method import FewerError
 
 __all__ = ["CrossValidated", "Tried"]
 
 Vector = NDArray[np.float64]
-RULES = ("min", "1se")
 
 
 class CrossValidated(Estimator):
@@ -49,8 +49,7 @@ class CrossValidated(Estimator):
                 number of folds. With scikit-learn's metadata routing enabled, whatever the splitter asks for.
         """
         name = type(self).__name__
-        if self.rule not in RULES:
-            raise FewerError(f"unknown rule '{self.rule}'{nearest(str(self.rule), RULES)}; known: min, 1se")
+        check_arguments(self)
         X, y, weights = self._check(X, y, sample_weight)
         pairs = splits(self, X, self._split_target(y), sample_weight, params)
         folds = usable(name, pairs, weights, len(y))
@@ -116,7 +115,10 @@ class CrossValidated(Estimator):
         return y
 
     def _grid(self) -> dict[str, Any]:
-        return {"lams": self.alphas} if self.alphas is not None else {"count": self.n_alphas, "ratio": self.eps}
+        given = penalties(self.alphas)
+        if given is None or isinstance(given, int):
+            return {"count": self.n_alphas if given is None else given, "ratio": self.eps}
+        return {"lams": given}
 
     def _together(
         self, X: Any, y: Any, weights: Vector | None, choices: list[Candidate], mixes: list[float], folds: list[Fold]

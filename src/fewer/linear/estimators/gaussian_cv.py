@@ -36,8 +36,9 @@ class LassoCV(GaussianCV):
     """Lasso whose penalty (and trust in beliefs) is chosen by cross-validation.
 
     Args:
-        alphas: strengths to try; None makes `n_alphas` of them from lambda_max down to `eps` times it.
-        n_alphas: length of the grid.
+        alphas: strengths to try, or how many: a whole number k makes a grid of k from lambda_max down to `eps` times
+            it, as in scikit-learn; None makes `n_alphas` of them.
+        n_alphas: length of the grid where `alphas` is None.
         eps: its end, relative to its start.
         cv: number of folds, or a splitter of scikit-learn; 5 by default.
         rule: `min`, or `1se` for the strongest penalty within one standard error of the best.

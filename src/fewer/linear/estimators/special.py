@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 
+from fewer.linear.estimators.arguments import check_arguments
 from fewer.linear.estimators.base import Estimator, names_of, normalised
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.estimators.relaxed import refit
@@ -32,6 +33,8 @@ FAST_SUBSET = Paper(
 )
 class SquareRootLasso(RegressorMixin, Estimator):  # type: ignore[misc]
     """Lasso whose best penalty does not depend on the noise level; `sigma_` is the noise it finds.
+
+    The noise is the root of the (weighted) mean squared residual.
 
     Args:
         alpha: strength; of order sqrt(2 log(p) / n) for columns of unit variance.
@@ -70,10 +73,13 @@ class SquareRootLasso(RegressorMixin, Estimator):  # type: ignore[misc]
     def _path(self, X: Any, y: Any, weights: Vector | None, factors: Vector, mix: float, **grid: Any) -> Path:
         from fewer.linear import square_root_path
 
-        return square_root_path(
+        found = square_root_path(
             X, y, factors=factors, weights=weights, intercept=self.fit_intercept, standardize=self.standardize,
             tol=self.tol, max_iter=self.max_iter, **grid,
         )  # fmt: skip
+        s, rest = np.ones(len(y)) if weights is None else weights, y - found.linear(X)[:, 0]
+        self.sigma_ = float(np.sqrt(s @ rest**2 / s.sum()))
+        return found
 
     def predict(self, X: Any) -> Vector:
         """Predicted target."""
@@ -128,9 +134,8 @@ class BestSubset(RegressorMixin, Estimator):  # type: ignore[misc]
         """Find the support and its least squares coefficients."""
         from fewer.linear import best_subset
 
+        check_arguments(self)
         X, y, weights = self._check(X, y, sample_weight)
-        if self.size < 1:
-            raise FewerError(f"size is {self.size}; at least one column must be allowed")
         choice = one_choice(self, X, y, weights)
         sizes = range(min(int(self.size), countable(choice.factors, len(y))) + 1)
         path = best_subset(
@@ -292,6 +297,7 @@ class SparsePrecision(BaseEstimator):  # type: ignore[misc]
 
         from fewer.linear import graphical_lasso
 
+        check_arguments(self)
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2)
         s = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)) / len(X)
         centred = X if self.assume_centered else X - s @ X
