@@ -18,6 +18,7 @@ from fewer.adapt.opened import Opened, kind_of, tensors_of
 from fewer.adapt.outlines import Outline
 from fewer.adapt.output import Extra, copy_beside, whole, write_extras
 from fewer.adapt.shards import Shards, all_finite
+from fewer.events import working
 from fewer.method import FewerError
 
 __all__ = [
@@ -104,6 +105,7 @@ def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
     kind: Any = type(blank(config, shards, path))
     try:
         with quiet():
+            working("loading")
             model, report = kind.from_pretrained(
                 path, config=config, dtype=dtype or "auto", local_files_only=True, use_safetensors=True,
                 output_loading_info=True,
@@ -193,6 +195,7 @@ def save(
     with whole(target, sum(value.nbytes for value in state.values())) as partial:
         if hasattr(module, "save_pretrained"):
             with quiet():
+                working("saving")
                 module.save_pretrained(partial)  # type: ignore[operator]
         else:
             save_model(module, str(partial / "model.safetensors"))

@@ -15,6 +15,7 @@ from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.layers import Layer
 from fewer.adapt.outlines import Outline
 from fewer.adapt.shards import bytes_of
+from fewer.events import followed
 from fewer.method import FewerError
 
 __all__ = ["Opened", "kind_of", "open", "tensors_of"]
@@ -61,7 +62,7 @@ class Opened:
     def hash(self) -> str:
         """SHA-256 over names, shapes, types and bytes of all weights, as they are now."""
         digest = hashlib.sha256()
-        for name, value in sorted(tensors_of(self.module).items()):
+        for name, value in followed("hashing", sorted(tensors_of(self.module).items())):
             digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
             digest.update(bytes_of(value.detach().cpu().contiguous()))
         return digest.hexdigest()

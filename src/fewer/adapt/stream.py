@@ -33,6 +33,7 @@ from fewer.adapt.run import evaluating
 from fewer.adapt.shards import Shards, bytes_of
 from fewer.adapt.skeleton import Filler, hollow
 from fewer.adapt.walk import Stage
+from fewer.events import followed
 from fewer.method import FewerError
 
 __all__ = ["Stream"]
@@ -102,7 +103,7 @@ class Stream:
         """As `Opened.hash`, read in small pieces; refuses NaN and infinity on the way."""
         if not self._hash:
             digest = hashlib.sha256()
-            for name, value in sorted(tensors_of(self.module).items()):
+            for name, value in followed("hashing", sorted(tensors_of(self.module).items())):
                 parts = self.parts.of[name]
                 digest.update(f"{name}:{self.parts.dtype(name)}:{tuple(value.shape)}:".encode())
                 for part in parts:

@@ -10,7 +10,7 @@ import click
 
 from fewer.cli.group import Suggesting
 from fewer.cli.options import as_json, model
-from fewer.cli.show import result
+from fewer.cli.show import progress, result
 from fewer.report.masks import difference, overview
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def diff(first: str, second: str, as_json: bool) -> None:
     def numbers(row: Difference, by_chance: float) -> dict[str, Any]:
         return {**asdict(row), "overlap": row.overlap, "chance": by_chance}
 
-    rows = diff_masks(first, second)
+    with progress(as_json=as_json, what="comparing"):
+        rows = diff_masks(first, second)
     whole = Difference(*(sum(counts) for counts in zip(*map(astuple, rows.values()), strict=True)))
     document = {
         "first": first,
@@ -126,7 +127,8 @@ def apply(mask: str, model: str, out: str, as_json: bool) -> None:
     """
     from fewer.verbs.mask import apply_mask, read_mask
 
-    apply_mask(model, mask, out)
+    with progress(as_json=as_json, what="applying"):
+        apply_mask(model, mask, out)
     _report({"out": out, **_numbers(read_mask(mask))}, as_json)
 
 
@@ -145,7 +147,8 @@ def undo(mask: str, pruned: str, dense: str | None, out: str, as_json: bool) -> 
     """
     from fewer.verbs.mask import read_mask, undo_mask
 
-    undo_mask(pruned, mask, out, dense=dense)
+    with progress(as_json=as_json, what="undoing"):
+        undo_mask(pruned, mask, out, dense=dense)
     held = read_mask(mask)
     document = {"out": out, "dense": held.dense, "from": "the mask file" if dense is None else dense}
     lines = f"the dense model {held.dense[:12]} is back in {out}, every byte of it (values from {document['from']})"
@@ -155,7 +158,9 @@ def undo(mask: str, pruned: str, dense: str | None, out: str, as_json: bool) -> 
 def _combine(first: str, second: str, how: str, out: str, as_json: bool) -> None:
     from fewer.verbs.mask import combine_masks
 
-    _report({"out": out, **_numbers(combine_masks(first, second, how, out))}, as_json)
+    with progress(as_json=as_json, what="combining"):
+        made = combine_masks(first, second, how, out)
+    _report({"out": out, **_numbers(made)}, as_json)
 
 
 def _numbers(mask: MaskFile) -> dict[str, Any]:

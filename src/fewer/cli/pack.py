@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from fewer.cli.options import as_json, model
-from fewer.cli.show import result
+from fewer.cli.show import progress, result
 from fewer.report.numbers import percent, size
 
 __all__ = ["command"]
@@ -49,7 +49,8 @@ def command(model: str, out: str, store: str | None, prefill: str, min_sparsity:
     from fewer.verbs.pack import pack, sizes
 
     dtype = None if store is None else getattr(torch, store)
-    packed = pack(model, out=out, dtype=dtype, prefill=prefill, min_sparsity=min_sparsity)  # type: ignore[arg-type]
+    with progress(as_json=as_json, what="packing"):
+        packed = pack(model, out=out, dtype=dtype, prefill=prefill, min_sparsity=min_sparsity)  # type: ignore[arg-type]
     found = sizes(packed)
     lines = [
         f"{found.packed} of {found.layers} layers packed in {out}: {percent(found.sparsity)} of their weights "

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fewer.cli.options import as_json, model, recipe_from, recipe_options
-from fewer.cli.show import result
+from fewer.cli.show import progress, result
 
 __all__ = ["command"]
 
@@ -21,5 +21,6 @@ def command(model: str, as_json: bool, **given: Any) -> None:
     recipe = recipe_from(given)
     from fewer.verbs.prune import plan_for
 
-    made = plan_for(model, recipe)
+    with progress(as_json=as_json, what="reading the model's outline"):
+        made = plan_for(model, recipe)
     result(made.to_dict(), lambda: str(made), as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from fewer.cli.options import as_json, numbers
-from fewer.cli.show import check_page, result
+from fewer.cli.show import check_page, progress, result
 from fewer.method import FewerError
 
 __all__ = ["command"]
@@ -58,13 +58,14 @@ def command(
 
     if beliefs:
         from fewer.linear.beliefs import read_beliefs
-    found = select_columns(
-        table, target, family=family, rule=rule, folds=folds, n_alphas=strengths, drop=drop, missing=missing,
-        max_levels=max_levels, levels=[part.strip() for part in levels.split(",") if part.strip()],
-        factors=_factors(factor), weights=weights,
-        beliefs=read_beliefs(beliefs) if beliefs else None, mix=numbers(mix, "--mix"), relaxed=relaxed,
-        quantile=quantile, ties=ties, seed=seed,
-    )  # fmt: skip
+    with progress(as_json=as_json, what="cross-validating"):
+        found = select_columns(
+            table, target, family=family, rule=rule, folds=folds, n_alphas=strengths, drop=drop, missing=missing,
+            max_levels=max_levels, levels=[part.strip() for part in levels.split(",") if part.strip()],
+            factors=_factors(factor), weights=weights,
+            beliefs=read_beliefs(beliefs) if beliefs else None, mix=numbers(mix, "--mix"), relaxed=relaxed,
+            quantile=quantile, ties=ties, seed=seed,
+        )  # fmt: skip
     if html:
         found.to_html(html)
     tail = f"\nreport: {html}" if html else ""

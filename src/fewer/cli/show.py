@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,22 +23,33 @@ if TYPE_CHECKING:
 
     from fewer.events import Event, Progress
 
-__all__ = ["check_page", "plain_line", "progress", "result"]
+__all__ = ["Paced", "check_page", "plain_line", "progress", "result"]
+
+#: Away from a terminal, no stage is silent for more seconds than this.
+SILENCE = 10.0
 
 
 @contextmanager
-def progress(*, as_json: bool) -> Iterator[Progress]:
+def progress(*, as_json: bool, what: str = "starting") -> Iterator[Progress]:
     """A callback for events; everything goes to standard error, so that standard output is the result alone.
 
     Lines that only announce work wait until some of it is done, so that input refused at the start is one line.
+    Away from a terminal, work that says nothing for ten seconds is reported every ten seconds: what it is, and how far.
+
+    Args:
+        as_json: whether events are JSON lines.
+        what: what the command does before it has named a stage.
     """
+    from fewer.events import listening
+
     if sys.stderr.isatty() and not as_json:
-        with _live() as callback:
+        with _live() as callback, listening(callback):
             yield callback
     else:
-        held = _Held(_json_line if as_json else _plain)
-        yield held
-        held.release()
+        paced = Paced(_json_line if as_json else _plain, what)
+        with _ticking(paced), listening(paced):
+            yield paced
+        paced.release()
 
 
 def check_page(path: str | None) -> None:
@@ -83,6 +97,9 @@ def plain_line(event: Event) -> str:
             return f"{event.verb}: {event.title}{parts}"
         case events.StageStarted():
             return f"  {event.title}"
+        case events.StageRunning():
+            part = f"{event.done} of {event.total}, " if event.total else f"{event.done}, " if event.done else ""
+            return f"  {event.title}: {part}{seconds(event.seconds)}"
         case events.BlockDone():
             return f"  block {event.index + 1} of {event.total}, {seconds(event.seconds)}"
         case events.Note():
@@ -92,42 +109,130 @@ def plain_line(event: Event) -> str:
     return ""
 
 
-class _Held:
-    """Keeps back what is only announced until a part of it is done, then passes every event on at once."""
+class Paced:
+    """Passes events on, and after ten seconds without a line says what is going on and how far it is.
 
-    def __init__(self, write: Progress) -> None:
+    What is only announced is kept back until a part of it is done, or ten seconds are over.
+
+    Args:
+        write: shows an event and returns whether there was anything to show.
+        what: what is going on before an event says so.
+        clock: seconds, from any start.
+    """
+
+    def __init__(self, write: Callable[[Event], bool], what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
+        self._clock = clock
+        self._lock = threading.RLock()
         self._waiting: list[Event] | None = []
+        self._said = clock()
+        self._stage = _Part(what, self._said)
+        self._part: _Part | None = None
 
     def __call__(self, event: Event) -> None:
-        from fewer.events import EvidenceProgress, RunStarted, StageStarted
+        """Take one event."""
+        from fewer.events import EvidenceProgress, RunStarted, StageStarted, Working
 
-        if self._waiting is None:
-            self._write(event)
-            return
-        self._waiting.append(event)
-        begun = isinstance(event, EvidenceProgress) and event.done < event.total
-        if not begun and not isinstance(event, RunStarted | StageStarted):
-            self.release()
+        with self._lock:
+            self._follow(event)
+            if self._waiting is None:
+                self._say(event)
+            elif not isinstance(event, Working):
+                self._waiting.append(event)
+                begun = isinstance(event, EvidenceProgress) and event.done < event.total
+                if not begun and not isinstance(event, RunStarted | StageStarted):
+                    self.release()
+            self.tick()
+
+    def tick(self) -> None:
+        """Say how far the work is, if nothing was said for ten seconds."""
+        from fewer.events import StageRunning
+
+        with self._lock:
+            now = self._clock()
+            if now - self._said >= SILENCE:
+                self.release()
+                part = self._part or self._stage
+                self._say(StageRunning(part.title, part.done, part.total, now - part.start))
+                self._said = now
 
     def release(self) -> None:
         """Pass on what has waited, and wait no more."""
-        waiting, self._waiting = self._waiting or [], None
-        for event in waiting:
-            self._write(event)
+        with self._lock:
+            waiting, self._waiting = self._waiting or [], None
+            for event in waiting:
+                self._say(event)
+
+    def _say(self, event: Event) -> None:
+        if self._write(event):
+            self._said = self._clock()
+
+    def _follow(self, event: Event) -> None:
+        """Keep in mind which stage runs, which part of it, and how much is done."""
+        from fewer import events
+
+        if isinstance(event, events.Working):
+            if self._part is None or self._part.title != event.what:
+                self._part = _Part(event.what, self._clock())
+            self._part.done, self._part.total = event.done, event.total
+            return
+        self._part = None
+        match event:
+            case events.RunStarted():
+                self._stage = _Part(event.verb, self._clock())
+            case events.StageStarted():
+                self._stage = _Part(event.title, self._clock(), total=event.total)
+            case events.EvidenceProgress():
+                self._stage.done, self._stage.total = event.done, event.total
+            case events.LayerDone():
+                self._stage.title = self._stage.title.split(", after ")[0] + f", after {event.name}"
+            case events.BlockDone():
+                self._stage.done, self._stage.total = event.index + 1, event.total
 
 
-def _plain(event: Event) -> None:
+@dataclass(slots=True)
+class _Part:
+    """Work that goes on: since when, and how much of it is done."""
+
+    title: str
+    start: float
+    done: int = 0
+    total: int = 0
+
+
+@contextmanager
+def _ticking(paced: Paced) -> Iterator[None]:
+    """While inside, a thread looks at the clock every second: work that emits no event is not silent either."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(1.0):
+            paced.tick()
+
+    thread = threading.Thread(target=run, name="fewer progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _plain(event: Event) -> bool:
     line = plain_line(event)
     if line:
         click.echo(line, err=True)
+    return bool(line)
 
 
-def _json_line(event: Event) -> None:
-    from fewer.events import to_dict
+def _json_line(event: Event) -> bool:
+    from fewer.events import Working, to_dict
     from fewer.report.records import plain
 
+    if isinstance(event, Working):
+        return False
     click.echo(json.dumps(plain(to_dict(event)), ensure_ascii=False, allow_nan=False), err=True)
+    return True
 
 
 @contextmanager
@@ -160,6 +265,9 @@ class _Live:
                 self._bars.update(self._stage, completed=event.done, total=event.total or None)
             case events.LayerDone():
                 self._bars.update(self._stage, description=event.name)
+            case events.Working():
+                total = event.total or None
+                self._bars.update(self._stage, description=event.what, completed=event.done, total=total, visible=True)
             case events.BlockDone():
                 self._bars.update(self._blocks, completed=event.index + 1, total=event.total, visible=True)
             case _:

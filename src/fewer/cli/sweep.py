@@ -87,8 +87,9 @@ def materialise(sweep: str, level: str, model: str, out: str, as_json: bool) -> 
     from fewer.cli.prune import text
     from fewer.verbs.sweep import materialise
 
-    pruned = materialise(sweep, level, model)
-    pruned.save(out)
+    with progress(as_json=as_json, what="materialising"):
+        pruned = materialise(sweep, level, model)
+        pruned.save(out)
     document = {"out": out, "seconds": pruned.seconds, **pruned.to_dict()}
     result(document, lambda: text(document), as_json=as_json)
 

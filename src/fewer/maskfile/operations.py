@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fewer.events import followed
 from fewer.maskfile.file import LayerMask, MaskFile
 from fewer.method import FewerError
 
@@ -49,7 +50,7 @@ def diff(first: MaskFile, second: MaskFile) -> dict[str, Difference]:
 
     _same_model(first, second)
     found = {}
-    for name in {**first.layers, **second.layers}:
+    for name in followed("comparing masks", {**first.layers, **second.layers}):
         one, two = _whole_or(first, second, name), _whole_or(second, first, name)
         pairs = ((one & two), (one & ~two), (~one & two), (~one & ~two))
         found[name] = Difference(*(int(np.count_nonzero(pair)) for pair in pairs))
@@ -96,7 +97,7 @@ def apply(mask: MaskFile, opened: Opened) -> None:
 
     _check_model(mask, opened, "the mask belongs to")
     known = {layer.name: layer for layer in opened.candidates}
-    for name, layer in mask.layers.items():
+    for name, layer in followed("applying the mask", mask.layers.items()):
         value = known[name].read()
         kept = torch.from_numpy(layer.unpack()).to(value.device)
         known[name].write(torch.where(kept, value, torch.zeros_like(value)))
@@ -127,7 +128,7 @@ def undo(mask: MaskFile, opened: Opened, dense: Opened | None = None) -> None:
     known = {layer.name: layer for layer in opened.candidates}
     source = {layer.name: layer for layer in dense.candidates} if dense is not None else {}
     before = {name: known[name].read() for name in mask.layers}
-    for name, layer in mask.layers.items():
+    for name, layer in followed("undoing the mask", mask.layers.items()):
         if dense is not None:
             known[name].write(source[name].read())
             continue
@@ -176,7 +177,7 @@ def _combined(first: MaskFile, second: MaskFile, verb: str, how: Callable[[Any, 
 
     _same_model(first, second)
     layers = {}
-    for name in {**first.layers, **second.layers}:
+    for name in followed("combining masks", {**first.layers, **second.layers}):
         kinds = {file.layers[name].pattern for file in (first, second) if name in file.layers}
         kind = kinds.pop() if len(kinds) == 1 else "unstructured"
         one, two = _whole_or(first, second, name), _whole_or(second, first, name)

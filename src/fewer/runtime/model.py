@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from fewer.events import followed
 from fewer.method import FewerError
 from fewer.runtime.format import BLOCK_HEIGHT, DTYPES, Packed, pack_weight
 from fewer.runtime.linear import GemvLinear, NativeLinear, PackedLinear, Prefill
@@ -105,7 +106,7 @@ def replace(
     """Give every chosen linear layer to `change` and put what it returns in its place; returns how many."""
     made: dict[int, nn.Module] = {}
     count = 0
-    for parent, child, name, layer in list(linear_layers(model)):
+    for parent, child, name, layer in followed("changing layers", list(linear_layers(model))):
         if not chosen(name, only, skip):
             continue
         if id(layer) not in made:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewer.events import Note, Progress, RunDone, RunStarted, emit
+from fewer.events import Note, Progress, RunDone, RunStarted, emit, followed
 from fewer.method import FewerError, catalogue
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import DataSettings, Keep, Recipe
@@ -247,7 +247,7 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
     unit = {name: row.total // row.units for name, row in rows.items()}
     engine = Engine(dataclasses.replace(like.plan, recipe=recipe, evidence=()))
     engine.counts = {name: row.kept // unit[name] for name, row in done.items()}
-    for layer in opened.candidates:
+    for layer in followed("choosing at random", opened.candidates):
         if layer.name in engine.counts:
             engine.prune_layer(layer, {})
     return result_of(engine, opened, time.monotonic() - start, "", "", like.model_hash)
