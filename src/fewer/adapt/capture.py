@@ -6,6 +6,7 @@ hook reaches; a torch function mode recognises those slices by their place in me
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -43,6 +44,15 @@ InputSeen = Callable[[Layer, Rows], None]
 GradientSeen = Callable[[Layer, Tensor], None]
 
 
+class _Here(threading.local):
+    """What is held of the batch that a thread runs."""
+
+    def __init__(self) -> None:
+        self.mask: Tensor | None = None
+        self.last: dict[tuple[str, int], Rows] = {}
+        self.gathered: tuple[Tensor, Tensor] | None = None
+
+
 class Tap(AbstractContextManager["Tap"]):
     """While it is entered, reports the input rows (and output gradients) of some layers.
 
@@ -53,12 +63,24 @@ class Tap(AbstractContextManager["Tap"]):
         self, layers: Iterable[Layer], on_input: InputSeen | None = None, on_gradient: GradientSeen | None = None
     ) -> None:
         self.layers = tuple(layers)
-        self.mask: Tensor | None = None
         self._on_input = on_input
         self._on_gradient = on_gradient
         self._stack = ExitStack()
-        self._last: dict[tuple[str, int], Rows] = {}
-        self._gathered: tuple[Tensor, Tensor] | None = None
+        self._here = _Here()
+
+    @property
+    def mask(self) -> Tensor | None:
+        """Which tokens of the batch that this thread runs are real."""
+        return self._here.mask
+
+    @mask.setter
+    def mask(self, mask: Tensor | None) -> None:
+        self._here.mask = mask
+
+    @property
+    def routed(self) -> bool:
+        """Whether inputs of experts are followed, which is done on one thread alone."""
+        return any(layer.kind == "expert" or ".experts." in layer.name for layer in self.layers)
 
     def __enter__(self) -> Tap:
         homes: dict[int, tuple[nn.Module, list[Layer]]] = {}
@@ -72,22 +94,20 @@ class Tap(AbstractContextManager["Tap"]):
                 self._watch(module, found)
             else:
                 self._stack.callback(_force_eager(module))
-        routed = experts or any(".experts." in layer.name for layer in self.layers)
-        if routed:
+        if self.routed:
             self._stack.enter_context(_Slices(self, experts))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._last.clear()
-        self._gathered = None
+        self.forget()
         self._stack.close()
 
     def forget(self) -> None:
-        """Drop what is held of the batch that has just passed."""
-        self._last.clear()
-        self._gathered = None
+        """Drop what is held of the batch that has just passed on this thread."""
+        self._here.last.clear()
+        self._here.gathered = None
 
     def _watch(self, module: nn.Module, layers: list[Layer]) -> None:
         if self._on_input is not None:
@@ -114,10 +134,10 @@ class Tap(AbstractContextManager["Tap"]):
         if self._on_input is None:
             return
         key = ("conv", id(layer.module) * 4096 + (layer.index or 0)) if layer.kind == "conv2d" else ("rows", 0)
-        rows = self._last.get(key)
+        rows = self._here.last.get(key)
         if rows is None or rows.source is not value or rows.version != value._version:
             rows = Rows(self._rows(layer, value), value)
-            self._last[key] = rows
+            self._here.last[key] = rows
         self._on_input(layer, rows)
 
     def follow(self, layer: Layer, source: Tensor, output: Tensor) -> None:
@@ -147,7 +167,7 @@ class Tap(AbstractContextManager["Tap"]):
 
     def gathered(self, result: Tensor, index: Tensor) -> None:
         """Note that rows of the flat hidden states were picked out for an expert."""
-        self._gathered = (result, index)
+        self._here.gathered = (result, index)
 
     def _keep(self, layer: Layer, value: Tensor) -> Tensor | None:
         """Which rows of the flattened input are real tokens; None for all."""
@@ -158,7 +178,7 @@ class Tap(AbstractContextManager["Tap"]):
         if lead == mask.shape:
             return mask.reshape(-1)
         rows = lead.numel()
-        picked = self._gathered
+        picked = self._here.gathered
         routed = layer.kind == "expert" or ".experts." in layer.name
         if picked is not None and len(picked[1]) == rows and (routed or picked[0] is value):
             return mask.reshape(-1)[picked[1]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,10 +16,11 @@ from fewer.adapt.data import Batches
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
 from fewer.adapt.output import copy_except, write_at
-from fewer.adapt.run import Enough, mask_of
+from fewer.adapt.parallel import Observer, each, side_by_side
+from fewer.adapt.run import mask_of
 from fewer.adapt.shards import bytes_of
 from fewer.adapt.states import States
-from fewer.adapt.walk import Before, Call, NotAChain, Stage, output_hidden, record, run_block, same_calls, share
+from fewer.adapt.walk import Call, NotAChain, Stage, output_hidden, record, run_block, same_calls, share
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Run:
     ) -> None:
         self.stream = stream
         self.dtype = dtype
+        self.apart = side_by_side(stream.module)
         self.journal = journal
         self.masks = [mask_of(batch) for batch in data]
         self.filler = stream.filler
@@ -164,7 +165,7 @@ class _Finished:
         self.block: Block | None = block
         self.result = result
 
-    def forward(self, before: Before) -> None:
+    def forward(self, observer: Observer) -> None:
         """Nothing is left to run."""
 
     def close(self, result: Any) -> None:
@@ -188,13 +189,17 @@ class _Disk:
         self._names = run.names(block)
         self._former = run.filler.fill(block.module)
 
-    def forward(self, before: Before) -> None:
+    def forward(self, observer: Observer) -> None:
         """Run the block on every batch."""
-        with computing(self._module, self._run.dtype):
-            for index in range(len(self._before)):
-                before(index, self._run.masks[index])
-                with suppress(Enough):
-                    run_block(self._module, self._before.read(index), self._run.calls[index][self._index])
+        run = self._run
+
+        def see(index: int) -> None:
+            with observer.seeing(index, run.masks[index]):
+                self._pass(index)
+
+        with computing(self._module, run.dtype):
+            for index, _ in enumerate(each(see, len(self._before), apart=run.apart and observer.apart)):
+                observer.take(index)
 
     def close(self, result: Any) -> None:
         """Write the block, pass the states on, make both durable, then say so in the journal."""
@@ -204,14 +209,16 @@ class _Disk:
         line: dict[str, Any] = {"block": self._index, "result": result}
         if self._index < run.last:
             with computing(self._module, run.dtype):
-                for index in range(len(self._before)):
-                    hidden = self._before.read(index)
-                    self.after.append(run_block(self._module, hidden, run.calls[index][self._index]))
+                for hidden in each(self._pass, len(self._before), apart=run.apart):
+                    self.after.append(hidden)
             line["states"] = self.after.seal()
         run.filler.empty(self._module, self._former)
         run.journal.append(line)
         self._before.path.unlink(missing_ok=True)
         self.result, self.finished = result, True
+
+    def _pass(self, index: int) -> Tensor:
+        return run_block(self._module, self._before.read(index), self._run.calls[index][self._index])
 
 
 def _leading(item: Mapping[str, Tensor]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ is such a chain is checked on the first batch; if not, the whole model is run ag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Protocol
@@ -22,15 +22,13 @@ from fewer.adapt.computing import computing
 from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
-from fewer.adapt.run import Enough, call, evaluating, mask_of
+from fewer.adapt.parallel import Observer, each, side_by_side
+from fewer.adapt.run import call, evaluating, mask_of
 
 __all__ = [
-    "Before", "Call", "NotAChain", "Stage", "hidden_of", "output_hidden", "record", "run_block", "same_calls",
+    "Call", "NotAChain", "Stage", "hidden_of", "output_hidden", "record", "run_block", "same_calls",
     "share", "stages",
 ]  # fmt: skip
-
-#: Called before each batch with its index and its mask of real tokens (None: all are).
-Before = Callable[[int, Tensor | None], None]
 
 
 class NotAChain(Exception):
@@ -56,7 +54,7 @@ class Stage(Protocol):
     def result(self) -> Any:
         """What the visit returned, once finished."""
 
-    def forward(self, before: Before) -> None:
+    def forward(self, observer: Observer) -> None:
         """Run all batches, so that hooks see the inputs."""
 
     def close(self, result: Any) -> None:
@@ -229,6 +227,7 @@ class _Chain:
         self.hidden: list[Tensor] = []
         self.calls: list[list[Call]] = []
         self.masks = [mask_of(batch) for batch in data]
+        self.apart = side_by_side(opened.module)
         with computing(opened.module, dtype, opened.blocks):
             self._record(opened, data)
 
@@ -291,27 +290,35 @@ class _Link:
     def __init__(self, chain: _Chain, block: Block, layers: tuple[Layer, ...], last: bool) -> None:
         self._chain = chain
         self._last = last
+        self._module = block.module
+        self._index = block.index
         self.block: Block | None = block
         self.layers = layers
         self.finished = False
 
-    def forward(self, before: Before) -> None:
+    def forward(self, observer: Observer) -> None:
         """Run the block on every batch."""
-        assert self.block is not None
-        with computing(self.block.module, self._chain.dtype):
-            for index, hidden in enumerate(self._chain.hidden):
-                before(index, self._chain.masks[index])
-                with suppress(Enough):
-                    run_block(self.block.module, hidden, self._chain.calls[index][self.block.index])
+        chain = self._chain
+
+        def see(index: int) -> None:
+            with observer.seeing(index, chain.masks[index]):
+                self._run(index)
+
+        with computing(self._module, chain.dtype):
+            for index, _ in enumerate(each(see, len(chain.hidden), apart=chain.apart and observer.apart)):
+                observer.take(index)
 
     def close(self, result: Any) -> None:
         """Pass the hidden states through the block as it is now."""
-        assert self.block is not None
-        with computing(self.block.module, self._chain.dtype):
-            for index, hidden in enumerate([] if self._last else self._chain.hidden):
-                rest = self._chain.calls[index][self.block.index]
-                self._chain.hidden[index] = run_block(self.block.module, hidden, rest)
+        chain = self._chain
+        with computing(self._module, chain.dtype):
+            count = 0 if self._last else len(chain.hidden)
+            for index, hidden in enumerate(each(self._run, count, apart=chain.apart)):
+                chain.hidden[index] = hidden
         self.finished = True
+
+    def _run(self, index: int) -> Tensor:
+        return run_block(self._module, self._chain.hidden[index], self._chain.calls[index][self._index])
 
 
 class _Whole:
@@ -329,13 +336,13 @@ class _Whole:
         self.block = block
         self.finished = False
 
-    def forward(self, before: Before) -> None:
+    def forward(self, observer: Observer) -> None:
         """Run the model on every batch."""
         with computing(self._opened.module, self._dtype, self._opened.blocks):
             for index, batch in enumerate(self._data):
-                before(index, mask_of(batch))
-                with suppress(Enough):
+                with observer.seeing(index, mask_of(batch)):
                     call(self._opened.module, batch)
+                observer.take(index)
 
     def close(self, result: Any) -> None:
         """Nothing is carried over: the next stage runs the changed model."""

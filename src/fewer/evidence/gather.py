@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from fewer.adapt.computing import computing, dtype_of, name_of
 from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
+from fewer.adapt.parallel import each, side_by_side
 from fewer.adapt.run import Enough, call, evaluating, mask_of
 from fewer.adapt.shards import all_finite
 from fewer.adapt.stream import Stream
@@ -37,6 +39,8 @@ R = TypeVar("R")
 Visit = Callable[[tuple[Layer, ...], Store], R]
 
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "authors": torch.float32}
+#: Batches are seen side by side where the sums, of which each holds its part meanwhile, take at most this many bytes.
+_TOGETHER = 1 << 27
 _OF_PASS = ("input", "block")
 
 
@@ -90,16 +94,18 @@ def collect(
     store = Store(sums.held, source.hash(), (data_hash(batches, second, sums.names),), name_of(dtype))
     with evaluating(source.module):
         if sums.of(*_OF_PASS):
-            with (
-                torch.no_grad(),
-                computing(source.module, dtype, source.blocks),
-                sums.watching(source, chosen),
-            ):
-                for index, batch in enumerate(batches):
-                    sums.before(index, mask_of(batch))
-                    with suppress(Enough):
-                        call(source.module, batch)
-                    tell(progress, index + 1, len(batches), "batches")
+            small = side_by_side(source.module)
+
+            def see(index: int) -> None:
+                with sums.seeing(index, mask_of(batches[index])):
+                    call(source.module, batches[index])
+
+            with torch.no_grad(), sums.watching(source, chosen):
+                apart = small and sums.apart
+                with computing(source.module, dtype, () if apart else source.blocks):
+                    for index, _ in enumerate(each(see, len(batches), apart=apart)):
+                        sums.take(index)
+                        tell(progress, index + 1, len(batches), "batches")
             sums.check_reached(chosen)
         with computing(source.module, dtype):
             gradients(source, batches, second, sums, chosen, progress)
@@ -194,13 +200,23 @@ def _visit_all(
             sums = _Sums(stage.layers, names, precision)
             if names:
                 with sums.watching(opened, stage.layers):
-                    stage.forward(sums.before)
+                    stage.forward(sums)
                 sums.check_reached(stage.layers)
             held = {x.name: {**sums.held[x.name], **early.get(x.name, {})} for x in stage.layers}
             results.append(visit(stage.layers, Store(held, model, (batches.hash,), name_of(dtype))))
             stage.close(results[-1])
         tell(progress, len(results), max(total, len(results)), "blocks")
     return results
+
+
+@dataclasses.dataclass(slots=True)
+class _Turn:
+    """One batch: its number and mask, how often each layer was called, and what is to be added."""
+
+    index: int
+    mask: Tensor | None
+    calls: Counter[str] = dataclasses.field(default_factory=Counter)
+    parts: list[tuple[Accumulator, Tensor, int]] = dataclasses.field(default_factory=list)
 
 
 class _Sums:
@@ -216,32 +232,54 @@ class _Sums:
         self.names = tuple(dict.fromkeys(name for name in names if name != "weight"))
         dtype = _PRECISIONS[precision]
         self.held = {x.name: {name: kinds[name].zeros(x.shape, dtype) for name in self.names} for x in layers}
-        self._batch = 0
+        self.apart = precision != "authors" and self._bytes() <= _TOGETHER
         self._tap: Tap | None = None
-        self._mask: Tensor | None = None
         self._reached: set[str] = set()
-        self._calls: Counter[str] = Counter()
-        self._once = False
+        self._here = threading.local()
+        self._turns: dict[int, _Turn] = {}
+        self._once, self._first = False, threading.Event()
 
     def of(self, *sources: str) -> tuple[str, ...]:
         """The names that are fed by these."""
         return tuple(name for name in self.names if KINDS[name].source in sources)
 
-    def before(self, index: int, mask: Tensor | None) -> None:
-        """Tell what is coming. Where the first batch called every layer once, others need not run beyond the last."""
-        if index == 1:
-            self._once = not self.of("block") and [self._calls[name] for name in self.held] == [1] * len(self.held)
-        self._calls.clear()
-        self._batch, self._mask = index, mask
+    def _bytes(self) -> int:
+        return sum(held.total.nbytes for found in self.held.values() for held in found.values())
+
+    @property
+    def _turn(self) -> _Turn:
+        """The batch that this thread runs."""
+        turn: _Turn = self._here.turn
+        return turn
+
+    @contextmanager
+    def seeing(self, index: int, mask: Tensor | None) -> Iterator[None]:
+        """Around a batch. Where the first one called every layer once, others need not run beyond the last."""
+        turn = self._turns[index] = self._here.turn = _Turn(index, mask)
         if self._tap is not None:
             self._tap.forget()
             self._tap.mask = mask
+        try:
+            with suppress(Enough):
+                yield
+        finally:
+            if index == 0:
+                self._once = not self.of("block") and [turn.calls[name] for name in self.held] == [1] * len(self.held)
+                self._first.set()
+
+    def take(self, index: int) -> None:
+        """Add what a batch gave, in the order of the batches."""
+        turn = self._turns.pop(index)
+        self._reached |= turn.calls.keys()
+        for held, part, count in turn.parts:
+            held.add(part, count)
 
     def watching(self, source: Any, layers: Sequence[Layer]) -> ExitStack:
         """Hooks for inputs and blocks, until the returned stack is closed."""
         stack = ExitStack()
         if self.of("input"):
             self._tap = stack.enter_context(Tap(layers, on_input=self._input))
+            self.apart = self.apart and not self._tap.routed
         if self.of("block"):
             for block in source.blocks:
                 mine = [layer for layer in layers if layer.block == block.index]
@@ -270,41 +308,51 @@ class _Sums:
         source: str,
         cache: dict[object, Tensor] | None = None,
         lengths: Sequence[int] | None = None,
+        turn: _Turn | None = None,
     ) -> None:
-        """Feed one layer; parts are shared through the cache. `lengths` are those of the sequences in the rows."""
+        """Feed one layer; parts are shared through the cache. `lengths` are those of the sequences in the rows.
+
+        With a `turn`, and where batches are seen side by side, the parts wait for theirs.
+        """
         for name in self.of(source):
             held = self.held[layer.name][name]
             cache = {} if cache is None else cache
             if name not in cache:
                 cache[name] = held.part_of(rows, lengths or [rows.shape[0]])
-            held.add(cache[name], rows.shape[0])
+            if turn is not None and self.apart:
+                turn.parts.append((held, cache[name], rows.shape[0]))
+            else:
+                held.add(cache[name], rows.shape[0])
 
     def _input(self, layer: Layer, rows: Rows) -> None:
+        turn = self._turn
         if not rows.cache and not all_finite(rows.values):
-            raise FewerError(f"NaN or infinity in the input of layer '{layer.name}' in batch {self._batch}")
-        self._reached.add(layer.name)
-        self.add(layer, rows.values, "input", rows.cache, self._lengths(rows))
-        self._calls[layer.name] += 1
-        if self._once and len(self._calls) == len(self.held):
-            raise Enough
+            raise FewerError(f"NaN or infinity in the input of layer '{layer.name}' in batch {turn.index}")
+        self.add(layer, rows.values, "input", rows.cache, self._lengths(rows), turn)
+        turn.calls[layer.name] += 1
+        if turn.index and len(turn.calls) == len(self.held):
+            self._first.wait()
+            if self._once:
+                raise Enough
 
     def _lengths(self, rows: Rows) -> list[int]:
         """Tokens of each sequence of the batch, where the rows are still in that order; else one for all."""
         shape, total = rows.source.shape, rows.values.shape[0]
-        if self._mask is not None:
-            found = [int(n) for n in self._mask.sum(1)]
+        if (mask := self._turn.mask) is not None:
+            found = [int(n) for n in mask.sum(1)]
         else:
             found = [int(shape[1])] * int(shape[0]) if len(shape) == 3 else [total]
         return found if sum(found) == total else [total]
 
     def _block_hook(self, layers: list[Layer]) -> Callable[..., None]:
         def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            rows = _pairs(layers[0], args, kwargs, output, self._mask)
+            turn = self._turn
+            rows = _pairs(layers[0], args, kwargs, output, turn.mask)
             if not all_finite(rows):
-                raise FewerError(f"NaN or infinity around the block of '{layers[0].name}' in batch {self._batch}")
+                raise FewerError(f"NaN or infinity around the block of '{layers[0].name}' in batch {turn.index}")
             cache: dict[object, Tensor] = {}
             for layer in layers:
-                self.add(layer, rows, "block", cache)
+                self.add(layer, rows, "block", cache, None, turn)
 
         return seen
 

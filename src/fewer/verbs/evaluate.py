@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,7 @@ def evaluate_all(
 
     from fewer.adapt.blocks import find_blocks
     from fewer.adapt.computing import computing, dtype_of, name_of
+    from fewer.adapt.parallel import each, side_by_side
     from fewer.adapt.run import evaluating
     from fewer.verbs._given import module_of, windows
 
@@ -115,15 +117,19 @@ def evaluate_all(
     first = reference if reference is not None else next(iter(runs.values()))
     dtypes = {module: dtype_of(module, compute) for module in [first, *runs.values()]}
     cut = windows(data, dense if dense is not None else next(iter(models.values())), context, batch)
+    apart = all(side_by_side(module) for module in dtypes) and _logits(first, cut) <= 4 * _CHUNK
     tallies = {name: _Tally() for name in runs}
     base = _Tally()
     emit(progress, StageStarted("measuring", len(cut.batches)))
     with torch.inference_mode(), contextlib.ExitStack() as stack:
         for module, dtype in dtypes.items():
             stack.enter_context(evaluating(module))
-            stack.enter_context(computing(module, dtype, find_blocks(module)))
-        for place, inputs in enumerate(cut.batches):
-            _measure_batch(reference, runs, inputs, base, tallies, place)
+            stack.enter_context(computing(module, dtype, () if apart else find_blocks(module)))
+        measure = functools.partial(_measure_batch, reference, runs, cut.batches)
+        for place, (dense_part, parts) in enumerate(each(measure, len(cut.batches), apart=apart)):
+            base.join(dense_part)
+            for name, part in parts.items():
+                tallies[name].join(part)
             emit(progress, EvidenceProgress(place + 1, len(cut.batches)))
     types = {name: name_of(dtypes[module]) for name, module in runs.items()}
     against = reference is not None
@@ -144,6 +150,16 @@ class _Tally:
     error: float = 0.0
     size: float = 0.0
     language: bool = True
+
+    def join(self, later: _Tally) -> None:
+        """Take in what later windows gave."""
+        self.nll += later.nll
+        self.count += later.count
+        self.kl += later.kl
+        self.agree += later.agree
+        self.error += later.error
+        self.size += later.size
+        self.language = self.language and later.language
 
     def quality(self, cut: Any, slices: int, *, compared: bool, compute: str) -> Quality:
         """The means, and the perplexity of every contiguous slice."""
@@ -184,12 +200,11 @@ def _exp(value: float) -> float:
 def _measure_batch(
     reference: torch.nn.Module | None,
     runs: Mapping[str, torch.nn.Module],
-    inputs: Mapping[str, Tensor],
-    base: _Tally,
-    tallies: Mapping[str, _Tally],
+    batches: Sequence[Mapping[str, Tensor]],
     place: int,
-) -> None:
+) -> tuple[_Tally, dict[str, _Tally]]:
     """One batch through the dense model once and through every candidate."""
+    inputs, base, tallies = batches[place], _Tally(), {name: _Tally() for name in runs}
     expected = None if reference is None else _outputs(reference, inputs, "the dense model", place)
     targets = _Targets(inputs, expected)
     if expected is not None:
@@ -197,6 +212,14 @@ def _measure_batch(
     for name, module in runs.items():
         same = module is reference and expected is not None
         _add(tallies[name], expected if same else _outputs(module, inputs, f"'{name}'", place), targets)
+    return base, tallies
+
+
+def _logits(module: torch.nn.Module, cut: Any) -> int:
+    """How many numbers a language model gives for the first batch: each of the batches side by side holds as many."""
+    tokens = cut.batches[0].get("input_ids")
+    vocabulary = getattr(getattr(module, "config", None), "vocab_size", None)
+    return tokens.numel() * vocabulary if tokens is not None and isinstance(vocabulary, int) else 0
 
 
 def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str, place: int) -> Tensor:
