@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import candidates_of, find_blocks
 from fewer.adapt.headers import model_path, read_json
+from fewer.adapt.naming import parts_of
+from fewer.adapt.number_types import computed
 from fewer.adapt.opened import Opened, kind_of, tensors_of
+from fewer.adapt.origin import Origins, retype
 from fewer.adapt.outlines import Outline
 from fewer.adapt.output import Extra, copy_beside, whole, write_extras
+from fewer.adapt.quantised import check_config, check_stored
 from fewer.adapt.shards import Shards, all_finite
 from fewer.events import working
 from fewer.method import FewerError
@@ -38,7 +42,7 @@ def read_config(path: Path) -> Any:
     """The transformers configuration of a directory.
 
     Raises:
-        FewerError: no config.json, a model that needs its own code, or an unknown architecture.
+        FewerError: no config.json, a model that needs its own code or is quantised, or an unknown architecture.
     """
     raw = read_json(path / "config.json")
     if "auto_map" in raw:
@@ -46,6 +50,7 @@ def read_config(path: Path) -> Any:
             f"'{path / 'config.json'}' asks for code of its own (auto_map), which fewer never runs; if transformers "
             "has the architecture built in, remove auto_map"
         )
+    check_config(raw, path)
     from transformers import AutoConfig
 
     try:
@@ -78,7 +83,8 @@ def blank(config: Any, shards: Shards, path: Path) -> nn.Module:
     """The model without memory for its weights, its size compared with what the shards hold.
 
     Raises:
-        FewerError: the configuration describes no model, or one far larger than its weights; nothing was allocated.
+        FewerError: the configuration describes no model, or one far larger than its weights, or the weights are
+            quantised; nothing was allocated.
     """
     kind = model_class(config, path)
     stored = sum(math.prod(tensor.shape) for tensor in shards.tensors.values())
@@ -92,6 +98,7 @@ def blank(config: Any, shards: Shards, path: Path) -> nn.Module:
             module: nn.Module = kind(config)
     except Exception as error:
         raise FewerError(f"'{path / 'config.json'}' describes no {kind.__name__}: {_first_line(error)}") from None
+    check_stored(shards.tensors, path)
     wanted = sum(value.numel() for value in tensors_of(module).values())
     if wanted > 2 * stored:
         raise FewerError(f"'{path / 'config.json'}' asks for {wanted:,} numbers; the shards hold {stored:,}")
@@ -99,7 +106,10 @@ def blank(config: Any, shards: Shards, path: Path) -> nn.Module:
 
 
 def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
-    """Load a checkpoint directory into memory, checked first."""
+    """Load a checkpoint directory into memory, checked first.
+
+    Without a type of the caller's choice the stored values are kept at hand where the model rounds them.
+    """
     config = read_config(path)
     shards = Shards.scan(path)
     kind: Any = type(blank(config, shards, path))
@@ -107,8 +117,8 @@ def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
         with quiet():
             working("loading")
             model, report = kind.from_pretrained(
-                path, config=config, dtype=dtype or "auto", local_files_only=True, use_safetensors=True,
-                output_loading_info=True,
+                path, config=config, dtype=dtype or computed(config, shards), local_files_only=True,
+                use_safetensors=True, output_loading_info=True,
             )  # fmt: skip
     except FewerError:
         raise
@@ -123,7 +133,20 @@ def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
             file = shards.tensors[name].file if name in shards.tensors else "its checkpoint"
             raise FewerError(f"'{path / file}': tensor '{name}' holds NaN or infinity")
     model.eval()
-    return Opened(model, path)
+    return Opened(model, path, _origins(model, shards) if dtype is None else None)
+
+
+def _origins(model: nn.Module, shards: Shards) -> Origins | None:
+    """The stored values of a model some of whose tensors are stored in other types than it computes in."""
+    stored = {tensor.dtype for tensor in shards.tensors.values()}
+    if stored == {value.dtype for value in tensors_of(model).values()} and len(stored) == 1:
+        return None
+    try:
+        parts = parts_of(model, shards)
+    except FewerError:
+        return None  # A layout that is not known part by part: what the model holds is written.
+    same = all(parts.dtype(name) == value.dtype for name, value in tensors_of(model).items())
+    return None if same else Origins(parts)
 
 
 def build_outline(path: Path) -> Outline:
@@ -171,7 +194,8 @@ def save(
     """Write a model directory whole or not at all: weights, configuration, tokenizer, extras and our mark.
 
     A transformers model reloads with plain `from_pretrained`; a plain module's weights with `read` and
-    `load_state_dict`. Tied weights are stored once.
+    `load_state_dict`. Tied weights are stored once. What came from a directory is written in the number types that it
+    had there.
 
     Args:
         model: what `open` returned (its tokenizer files are copied), or a module.
@@ -197,6 +221,8 @@ def save(
             with quiet():
                 working("saving")
                 module.save_pretrained(partial)  # type: ignore[operator]
+            if opened.origins is not None:
+                retype(partial, opened.origins, state)
         else:
             save_model(module, str(partial / "model.safetensors"))
         copy_beside(opened.path, partial)

@@ -41,8 +41,11 @@ TYPES = {
     "BOOL": ("bool", 1), "U8": ("uint8", 1), "I8": ("int8", 1), "I16": ("int16", 2), "U16": ("uint16", 2),
     "F16": ("float16", 2), "BF16": ("bfloat16", 2), "I32": ("int32", 4), "U32": ("uint32", 4), "F32": ("float32", 4),
     "F64": ("float64", 8), "I64": ("int64", 8), "U64": ("uint64", 8),
-    "F8_E4M3": ("float8_e4m3fn", 1), "F8_E5M2": ("float8_e5m2", 1),
+    "F8_E4M3": ("float8_e4m3fn", 1), "F8_E5M2": ("float8_e5m2", 1), "F8_E8M0": ("float8_e8m0fnu", 1),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", 1), "F8_E5M2FNUZ": ("float8_e5m2fnuz", 1), "C64": ("complex64", 8),
 }  # fmt: skip
+#: Types of quantisation that are narrower than a byte; they are not read.
+_NARROW = ("F4", "F6_E2M3", "F6_E3M2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,8 @@ def read_header(place: Path) -> dict[str, Stored]:
     try:
         header = json.loads(raw)
         tensors = dict(_entries(header, place.name, 8 + length))
+    except FewerError as error:
+        raise FewerError(f"'{place}' {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise FewerError(f"'{place}' is corrupt: its header is not that of a safetensors file") from None
     end = max((stored.start + stored.bytes for stored in tensors.values()), default=8 + length)
@@ -209,6 +214,8 @@ def _entries(header: Mapping[str, Any], file: str, base: int) -> Iterator[tuple[
             continue
         begin, end = entry["data_offsets"]
         shape = tuple(entry["shape"])
+        if entry["dtype"] in _NARROW:
+            raise FewerError(f"is quantised: tensor '{name}' is {entry['dtype']}; open the unquantised checkpoint")
         if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
             raise ValueError(name)
         stored = Stored(file, entry["dtype"], shape, base + begin)

@@ -7,7 +7,7 @@ transposed, `nn.Conv2d` as (out, in/groups, height, width), fused experts as one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
@@ -38,10 +38,11 @@ class Layer:
 
     `name` is the dotted module path; a slice of a fused expert parameter is `path.to.param[3]`, a group of a grouped
     convolution `path.to.conv[1]`. `kind` is linear, conv1d, conv2d, expert or embedding. `block` is the index of the
-    block that holds it, or None. `default` tells whether it is pruned when nobody names it.
+    block that holds it, or None. `default` tells whether it is pruned when nobody names it. `dtype` is the type that
+    the weight is stored in; `origin` has the stored values, where the model itself may hold others (see `bind`).
     """
 
-    __slots__ = ("block", "default", "dtype", "fetch", "index", "kind", "module", "name", "parameter", "shape")
+    __slots__ = ("block", "default", "dtype", "index", "kind", "module", "name", "origin", "parameter", "shape")
 
     def __init__(
         self, name: str, kind: str, module: nn.Module, parameter: str, shape: tuple[int, int], index: int | None
@@ -55,8 +56,7 @@ class Layer:
         self.block: int | None = None
         self.default = True
         self.dtype: torch.dtype = self.tensor().dtype
-        #: Reads the whole parameter from a checkpoint while the module holds only its shape (streaming).
-        self.fetch: Callable[[], Tensor] | None = None
+        self.origin: Stored | None = None
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r}, {self.kind}, shape={self.shape}, block={self.block})"
@@ -86,6 +86,10 @@ class Layer:
             raise FewerError(f"layer '{self.name}': its {self.parameter} is not a tensor")
         return value
 
+    def bind(self, origin: Stored) -> None:
+        """Let it be read from, and written to, the stored values of its parameter."""
+        self.origin, self.dtype = origin, origin.dtype
+
     def matrix(self, stored: Tensor) -> Tensor:
         """The (out, in) part of this layer in a tensor stored like its parameter (the weight, or its gradient)."""
         if self.kind == "conv1d":
@@ -106,14 +110,14 @@ class Layer:
 
     def read(self) -> Tensor:
         """A copy of the weight as a contiguous matrix (out, in), in the stored dtype."""
-        stored = self.tensor()
-        if stored.device.type == "meta":
-            if self.fetch is None:
-                raise FewerError(f"layer '{self.name}' holds no weight (it is on the meta device)")
-            stored = self.fetch()
         import torch
 
-        return self.matrix(stored.detach()).clone(memory_format=torch.contiguous_format)
+        stored = self.tensor().detach()
+        if self.origin is not None:
+            stored = self.origin.exact(stored)
+        elif stored.device.type == "meta":
+            raise FewerError(f"layer '{self.name}' holds no weight (it is on the meta device)")
+        return self.matrix(stored).clone(memory_format=torch.contiguous_format)
 
     def write(self, value: Tensor) -> None:
         """Put a matrix (out, in) back in place, converted to the stored dtype.
@@ -130,11 +134,16 @@ class Layer:
 
         from fewer.adapt.shards import all_finite
 
-        value = value.to(device=stored.device, dtype=stored.dtype)
-        if not all_finite(value):
+        value = value.to(device=stored.device, dtype=stored.dtype if self.origin is None else self.dtype)
+        fitted = value.to(stored.dtype)
+        if not all_finite(fitted):
             raise FewerError(f"layer '{self.name}': refusing to write NaN or infinity into its weight")
         with torch.no_grad():
-            self._place(stored, value)
+            if self.origin is not None and not self.origin.holds(stored.dtype):
+                if self.origin.written is None:
+                    self.origin.written = self.origin.exact(stored.detach()).clone()
+                self._place(self.origin.written, value)
+            self._place(stored, fitted)
 
     def _place(self, stored: Tensor, value: Tensor) -> None:
         if self.kind == "conv2d":
@@ -143,6 +152,19 @@ class Layer:
             stored[first : first + rows].copy_(value.reshape(rows, *stored.shape[1:]))
         else:
             self.matrix(stored).copy_(value)
+
+
+class Stored(Protocol):
+    """The values of a parameter as a checkpoint stores them."""
+
+    dtype: torch.dtype
+    written: Tensor | None
+
+    def exact(self, value: Tensor) -> Tensor:
+        """The parameter in its stored type, from what the model holds of it."""
+
+    def holds(self, dtype: torch.dtype) -> bool:
+        """Whether nothing is lost in another type."""
 
 
 class _Named(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -44,8 +45,9 @@ class Parts:
     of: Mapping[str, tuple[Part, ...]]
 
     def dtype(self, name: str) -> torch.dtype:
-        """The stored type of a parameter."""
-        return self.shards.tensors[self.of[name][0].tensor].dtype
+        """The stored type of a parameter; where its parts differ, the one that holds them all."""
+        types = [self.shards.tensors[part.tensor].dtype for part in self.of[name]]
+        return reduce(torch.promote_types, types)
 
     def read(self, name: str, shape: torch.Size) -> Tensor:
         """One parameter, put together."""

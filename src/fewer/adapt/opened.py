@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.layers import Layer
+from fewer.adapt.number_types import check_module
 from fewer.adapt.outlines import Outline
-from fewer.adapt.shards import bytes_of
-from fewer.events import followed
 from fewer.method import FewerError
 
-__all__ = ["Opened", "kind_of", "open", "tensors_of"]
+if TYPE_CHECKING:
+    from fewer.adapt.origin import Origins
+
+__all__ = ["Opened", "bind", "kind_of", "open", "tensors_of"]
 
 
 class Opened:
     """A model in memory with its blocks and layers found.
 
     `kind` is causal-lm, encoder, vision or module. `layers` are those that are pruned when nobody names any;
-    `candidates` adds what is left alone by default (see `select_layers`).
+    `candidates` adds what is left alone by default (see `select_layers`). `origins` are the stored values of a
+    checkpoint whose tensors are of other types than the model computes in; None where the model holds all there is.
     """
 
-    def __init__(self, module: nn.Module, path: Path | None = None) -> None:
+    def __init__(self, module: nn.Module, path: Path | None = None, origins: Origins | None = None) -> None:
         self.module = module
         self.path = path
+        self.origins = origins
         self.kind = kind_of(module)
         self.blocks: tuple[Block, ...] = find_blocks(module)
         self.candidates: tuple[Layer, ...] = candidates_of(module, self.blocks)
+        if origins is not None:
+            bind(module, self.candidates, origins)
 
     def __repr__(self) -> str:
         return f"Opened({type(self.module).__name__}, {len(self.blocks)} blocks, {len(self.layers)} layers)"
@@ -60,12 +65,10 @@ class Opened:
         return getattr(self.module, "config", None)
 
     def hash(self) -> str:
-        """SHA-256 over names, shapes, types and bytes of all weights, as they are now."""
-        digest = hashlib.sha256()
-        for name, value in followed("hashing", sorted(tensors_of(self.module).items())):
-            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}:".encode())
-            digest.update(bytes_of(value.detach().cpu().contiguous()))
-        return digest.hexdigest()
+        """SHA-256 over names, shapes, types and bytes of all weights, as they are now and are stored."""
+        from fewer.adapt.origin import digest_of
+
+        return digest_of(tensors_of(self.module), self.origins or {})
 
     def tokenizer(self) -> Any:
         """The tokenizer beside the model, loaded on first use.
@@ -112,6 +115,7 @@ def open(source: Any, *, dtype: torch.dtype | None = None) -> Opened:
         raise FewerError(f"cannot open a {type(source).__name__}: give a directory, 'demo' or a torch module")
     if not opened.candidates:
         raise FewerError(f"{type(opened.module).__name__} holds no linear layer, convolution or expert to prune")
+    check_module({layer.name: layer.tensor() for layer in opened.candidates})
     if dtype is not None and any(layer.dtype != dtype for layer in opened.candidates):
         opened.module.to(dtype)
         opened = Opened(opened.module, opened.path)
@@ -129,6 +133,15 @@ def kind_of(module: nn.Module) -> str:
     names = {str(name) for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()}
     mine = {base.__name__ for base in type(module).mro()}
     return "causal-lm" if mine & names or type(module).__name__.endswith("ForCausalLM") else "encoder"
+
+
+def bind(module: nn.Module, layers: Iterable[Layer], origins: Origins) -> None:
+    """Give every layer the stored values of its parameter."""
+    names = {id(value): name for name, value in tensors_of(module).items()}
+    for layer in layers:
+        name = names.get(id(layer.tensor()))
+        if name is not None and name in origins:
+            layer.bind(origins[name])
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

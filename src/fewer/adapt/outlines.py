@@ -11,6 +11,7 @@ from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.headers import Stored, model_path, read_headers, read_json
 from fewer.adapt.layers import Layer
 from fewer.adapt.module_tree import module_tree
+from fewer.adapt.quantised import check_config, check_stored
 from fewer.adapt.stand_ins import NotKnown
 from fewer.method import FewerError
 
@@ -124,7 +125,10 @@ def _quick(path: Path) -> Outline | None:
     """What the source of the model's class tells; None where that is not all, or something is wrong."""
     try:
         stored = read_headers(path)
-        found = module_tree(read_json(path / "config.json"), stored)
+        config = read_json(path / "config.json")
+        check_config(config, path)
+        check_stored(stored, path)
+        found = module_tree(config, stored)
         if found is None:
             return None
         module, kind = found

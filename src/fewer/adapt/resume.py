@@ -139,15 +139,16 @@ class Run:
         return [name for p in block.module.parameters() if (name := self.filler.name_of(p)) is not None]
 
     def write(self, named: Mapping[str, Tensor]) -> None:
-        """Put parameters into the new shards at the places that they have in the old ones."""
+        """Put parameters into the new shards at the places that they have in the old ones, in the types of those."""
         handles: dict[str, int] = {}
         try:
             for name, value in named.items():
-                for part in self.stream.parts.of[name]:
-                    stored = self.stream.shards.tensors[part.tensor]
+                for tensor, piece in self.stream.origins[name].parts_of(value):
+                    stored = self.stream.shards.tensors[tensor]
                     if stored.file not in handles:
                         handles[stored.file] = os.open(self.target / stored.file, os.O_WRONLY)
-                    write_at(handles[stored.file], bytes_of(part.of(value).contiguous()), stored.start)
+                    write_at(handles[stored.file], bytes_of(piece), stored.start)
+                self.stream.origins[name].written = None
             for handle in handles.values():
                 os.fsync(handle)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from fewer.adapt.blocks import Block
 from fewer.adapt.computing import computing, widened
 from fewer.adapt.naming import Parts
 
-__all__ = ["Filler", "hollow"]
+__all__ = ["Filler", "hollow", "retype"]
 
 
 @contextmanager
@@ -40,6 +40,22 @@ def hollow(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(former)
 
 
+def retype(module: nn.Module, types: Mapping[str, torch.dtype]) -> None:
+    """Give the parameters and saved buffers of a hollow model the types that it is computed in, by name."""
+    made: dict[int, Tensor] = {}
+    for name, value in module.state_dict(keep_vars=True).items():
+        if value.dtype == types[name]:
+            continue
+        path, _, key = name.rpartition(".")
+        owner = module.get_submodule(path)
+        # Tied parameters stay tied.
+        fresh = made.setdefault(id(value), value.detach().to(types[name]))
+        if key in owner._buffers:
+            owner._buffers[key] = fresh
+        else:
+            made[id(value)] = owner._parameters[key] = nn.Parameter(fresh, requires_grad=False)
+
+
 class Filler:
     """Fills parts of a hollow model from the shards and empties them again."""
 
@@ -47,12 +63,18 @@ class Filler:
         self._module = module
         self._parts = parts
         self._first: dict[int, str] = {}
+        self._types: dict[str, torch.dtype] = {}
         for name, value in module.state_dict(keep_vars=True).items():
             self._first.setdefault(id(value), name)
+            self._types[name] = value.dtype
 
     def name_of(self, value: Tensor) -> str | None:
         """The stored name of a hollow parameter; tied ones share it."""
         return self._first.get(id(value))
+
+    def type_of(self, name: str) -> torch.dtype:
+        """The type that the model holds a parameter in."""
+        return self._types[name]
 
     def fill(self, module: nn.Module) -> dict[tuple[int, str], Tensor]:
         """Give a module and all inside it their weights; returns what `empty` needs."""
@@ -69,7 +91,7 @@ class Filler:
             if value is None or name is None or name not in self._parts.of:
                 continue
             former[id(module), key] = value
-            loaded = self._parts.read(name, value.shape)
+            loaded = self._parts.read(name, value.shape).to(self._types[name])
             loaded = loaded if dtype is None else widened(loaded, dtype)
             if key in module._parameters:
                 module._parameters[key] = nn.Parameter(loaded, requires_grad=False)
@@ -138,7 +160,7 @@ class _Lookup(TorchFunctionMode):
             if name is not None:
                 tensor = self._parts.of[name][0].tensor
                 wanted, places = torch.unique(ids, return_inverse=True)
-                rows = self._parts.shards.read_rows(tensor, wanted.tolist())
+                rows = self._parts.shards.read_rows(tensor, wanted.tolist()).to(self._filler.type_of(name))
                 return functional.embedding(places, widened(rows, self._dtype))
         if func is Tensor.to and args[0].device.type != "meta":
             device = kwargs.get("device", args[1] if len(args) > 1 else None)

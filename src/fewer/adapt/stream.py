@@ -25,13 +25,15 @@ from fewer.adapt.headers import INDEX
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
 from fewer.adapt.naming import parts_of
-from fewer.adapt.opened import kind_of, tensors_of
+from fewer.adapt.number_types import computed, computed_types
+from fewer.adapt.opened import bind, kind_of, tensors_of
+from fewer.adapt.origin import Origins
 from fewer.adapt.outlines import Outline
 from fewer.adapt.output import Extra, check_space, check_target, copy_beside, is_full, publish, write_extras
 from fewer.adapt.resume import Run
 from fewer.adapt.run import evaluating
 from fewer.adapt.shards import Shards, bytes_of
-from fewer.adapt.skeleton import Filler, hollow
+from fewer.adapt.skeleton import Filler, hollow, retype
 from fewer.adapt.walk import Stage
 from fewer.events import followed
 from fewer.method import FewerError
@@ -62,17 +64,18 @@ class Stream:
         self.config = read_config(self.path)
         self.shards = Shards.scan(self.path)
         kind = type(blank(self.config, self.shards, self.path))
-        dtype = _widest(self.shards)
+        dtype = computed(self.config, self.shards)
         self.config.dtype = dtype
         with quiet(), hollow(dtype):
             self.module = kind(self.config).eval()
+        retype(self.module, computed_types(self.module, dtype))
         self.kind = kind_of(self.module)
         self.parts = parts_of(self.module, self.shards)
         self.blocks: tuple[Block, ...] = find_blocks(self.module)
         self.candidates: tuple[Layer, ...] = candidates_of(self.module, self.blocks)
         self.filler = Filler(self.module, self.parts)
-        for layer in self.candidates:
-            self._bind(layer)
+        self.origins = Origins(self.parts)
+        bind(self.module, self.candidates, self.origins)
         self._hash = ""
         self._begun = False
 
@@ -179,6 +182,13 @@ class Stream:
         if self._begun:
             shutil.rmtree(self.partial, ignore_errors=True)
 
+    def leave(self, error: BaseException) -> None:
+        """Say on an error that ends the run what can be done with the work that it leaves behind."""
+        if self._begun and self.partial.is_dir():
+            error.add_note(
+                f"'{self.partial}' holds what was finished: the same call goes on there; remove it to start anew"
+            )
+
     @contextmanager
     def _guard(self, ours: bool) -> Iterator[None]:
         """Turn a full disk into one line; leave nothing behind then."""
@@ -191,13 +201,6 @@ class Stream:
                 raise FewerError(f"no space left while writing '{self.out}'; nothing was kept") from None
             raise FewerError(f"cannot write '{self.partial}': {error.strerror}") from None
 
-    def _bind(self, layer: Layer) -> None:
-        value = layer.tensor()
-        name = self.filler.name_of(value)
-        assert name is not None
-        layer.dtype = self.parts.dtype(name)
-        layer.fetch = lambda: self.parts.read(name, value.shape)
-
 
 def _is_ours(partial: Path) -> bool:
     """Whether a directory holds nothing but what a run leaves there."""
@@ -205,17 +208,6 @@ def _is_ours(partial: Path) -> bool:
     return partial.is_dir() and all(
         x.name in known or x.name.startswith(("states-", "masks-")) for x in partial.iterdir()
     )
-
-
-def _widest(shards: Shards) -> torch.dtype:
-    """The floating-point type that most bytes are stored in."""
-    sizes: dict[torch.dtype, int] = {}
-    for stored in shards.tensors.values():
-        if stored.dtype.is_floating_point:
-            sizes[stored.dtype] = sizes.get(stored.dtype, 0) + stored.bytes
-    if not sizes:
-        raise FewerError(f"'{shards.path}' holds no floating-point weights")
-    return max(sizes, key=lambda dtype: sizes[dtype])
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 from torch import nn
 
 from fewer.adapt.opened import tensors_of
+from fewer.adapt.origin import Origin
 from fewer.method import FewerError, catalogue
 from fewer.runtime.inputs import InputSparse, install
 from fewer.runtime.skipping import Cut, GatedCut, SkippingLinear
@@ -99,7 +100,11 @@ def apply_cuts(model: nn.Module, folder: str | Path) -> Cuts | None:
 
 
 def save_beside(
-    result: InputSparse, out: str | Path, extras: Mapping[str, str] | None = None, mark: Mapping[str, Any] | None = None
+    result: InputSparse,
+    out: str | Path,
+    extras: Mapping[str, str] | None = None,
+    mark: Mapping[str, Any] | None = None,
+    origins: Mapping[str, Origin] | None = None,
 ) -> Path:
     """Write the model as an ordinary dense checkpoint with the cuts beside it, whole or not at all.
 
@@ -108,6 +113,7 @@ def save_beside(
         out: the directory; it must not exist, be empty, or be one that fewer wrote.
         extras: more text files to put in, by plain file name.
         mark: what to say in `fewer.json`.
+        origins: stored values by name, where the model computes in other types.
     """
     state = dict(tensors_of(result.model))
     for name, module in result.model.named_modules():
@@ -118,7 +124,9 @@ def save_beside(
         elif isinstance(module, GatedCut):
             state.pop(f"{name}.threshold", None)
     files = {**(extras or {}), FILE: cuts_text(result)}
-    return write_directory(result.model, distinct(state), Path(out), {"format": "pt"}, files, mark or {})
+    known = origins or {}
+    stored = {name: known[name].exact(value) if name in known else value for name, value in distinct(state).items()}
+    return write_directory(result.model, stored, Path(out), {"format": "pt"}, files, mark or {})
 
 
 def _row(file: Path, name: str, entry: Any) -> Cut:

@@ -49,4 +49,5 @@ def open_as_stored(path: str | Path, dtype: torch.dtype | None = None) -> adapt.
     if is_packed(place):
         return adapt.Opened(load_packed(place), place)
     opened = adapt.open(path, dtype=dtype)
-    return opened if apply_cuts(opened.module, place) is None else adapt.Opened(opened.module, opened.path)
+    cut = apply_cuts(opened.module, place) is not None
+    return adapt.Opened(opened.module, opened.path, opened.origins) if cut else opened

@@ -99,7 +99,8 @@ def copy_of(opened: Opened) -> Opened:
     """A second model with the same weights, so that the first stays as it is."""
     from fewer.adapt import Opened
 
-    return Opened(copy.deepcopy(opened.module), opened.path)
+    origins = None if opened.origins is None else opened.origins.copy()
+    return Opened(copy.deepcopy(opened.module), opened.path, origins)
 
 
 @dataclass(frozen=True, slots=True)

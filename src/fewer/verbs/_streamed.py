@@ -162,6 +162,9 @@ def _stream(
         # A fault in what the user gave does not mend itself: unlike a kill, it leaves nothing to go on from.
         stream.discard()
         raise
+    except BaseException as error:
+        stream.leave(error)
+        raise
     result = _collect(engine, records, stream, batches, out)
     made = provenance(plan, result.calibration, result.calibration_hash)
     masks = kept.writer(result.model_hash, made, result.layers, plan.recipe.pattern)

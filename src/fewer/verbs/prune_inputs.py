@@ -45,7 +45,7 @@ class InputPruned(Pruned):
         from fewer.runtime.cuts import save_beside
 
         assert self.inputs is not None
-        return save_beside(self.inputs, out, companions(self.plan, self.to_dict()), self.mark())
+        return save_beside(self.inputs, out, companions(self.plan, self.to_dict()), self.mark(), self.opened.origins)
 
 
 def run_inputs(
@@ -81,7 +81,7 @@ def run_inputs(
     emit(progress, StageStarted("watching inputs", len(batches)))
     target = opened.module if inplace else shared_copy(opened.module)
     found = _calibrate(target, batches, made)
-    result = _result(made, found, Opened(target, opened.path), time.monotonic() - start, dense_hash)
+    result = _result(made, found, Opened(target, opened.path, opened.origins), time.monotonic() - start, dense_hash)
     result = dataclasses.replace(result, calibration=batches.source, calibration_hash=batches.hash)
     for row in result.layers:
         emit(progress, LayerDone(row.name, row.block, row.kept, row.total, None))
@@ -137,7 +137,7 @@ def reopen_inputs(path: str | Path, recipe: Recipe, account: Mapping[str, Any]) 
         raise FewerError(f"'{path}' has no fewer-inputs.json, although its recipe cuts inputs")
     sizes = {row.name: row.total for row in plan.rows if row.name in found.cuts}
     made = InputSparse(opened.module, found.score, found.cuts, found.observed, found.observed, sizes, found.seed)
-    target = Opened(opened.module, opened.path)
+    target = Opened(opened.module, opened.path, opened.origins)
     result = _result(plan, made, target, 0.0, str(account["model_hash"]))
     return dataclasses.replace(
         result,
