@@ -182,12 +182,20 @@ class Stream:
         if self._begun:
             shutil.rmtree(self.partial, ignore_errors=True)
 
-    def leave(self, error: BaseException) -> None:
-        """Say on an error that ends the run what can be done with the work that it leaves behind."""
-        if self._begun and self.partial.is_dir():
-            error.add_note(
-                f"'{self.partial}' holds what was finished: the same call goes on there; remove it to start anew"
-            )
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Throw the work away at a fault in the input; say of it at any other what it is good for."""
+        try:
+            yield
+        except FewerError:
+            self.discard()
+            raise
+        except BaseException as error:
+            if self._begun and self.partial.is_dir():
+                error.add_note(
+                    f"'{self.partial}' holds what was finished: the same call goes on there; remove it to start anew"
+                )
+            raise
 
     @contextmanager
     def _guard(self, ours: bool) -> Iterator[None]:

@@ -153,18 +153,11 @@ def _stream(
     engine.allot(layers, {}, None)
     emit(progress, StageStarted("pruning", len(stream.blocks)))
     visit = _journalled(engine, len(stream.blocks), kept)
-    try:
+    with stream.working():
         told, precision = ticker(progress), engine.precision
         records = evidence.sequential(
             stream, through, names, visit, layers=layers, progress=told, precision=precision, compute=engine.dtype
         )
-    except FewerError:
-        # A fault in what the user gave does not mend itself: unlike a kill, it leaves nothing to go on from.
-        stream.discard()
-        raise
-    except BaseException as error:
-        stream.leave(error)
-        raise
     result = _collect(engine, records, stream, batches, out)
     made = provenance(plan, result.calibration, result.calibration_hash)
     masks = kept.writer(result.model_hash, made, result.layers, plan.recipe.pattern)
