@@ -78,7 +78,8 @@ class Where:
 class DataSettings:
     """Which calibration data a run reads, and how it is cut."""
 
-    text: str = _field("", "calibration text file, or the word demo")
+    text: str = _field("", "calibration data: a text, .jsonl, .json, .csv or .parquet file, or the word demo")
+    text_field: str = _field("", "column of the texts or chats in such a file: text, or the only one, by default")
     samples: int = _field(128, "number of calibration windows")
     length: int = _field(256, "tokens in a window")
     seed: int = _field(0, "seed of the choice of windows")

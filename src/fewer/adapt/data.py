@@ -7,7 +7,7 @@ content, so that stored evidence can say what it was measured on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewer.adapt.documents import documents
+from fewer.adapt.rows import entries, input_name, tensor_of
 from fewer.adapt.shards import bytes_of
 from fewer.method import FewerError
 
@@ -85,11 +87,13 @@ def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: s
 
     Integer tensors of one or two dimensions are token ids (samples, length); any other tensor is model input, one
     sample a row. An iterable may hold mappings of tensors (used as they are), tensors, lists of token ids, or
-    (inputs, labels) pairs; each item is one batch. A one-shot iterable is read to its end.
+    (inputs, labels) pairs; each item is one batch. It may also hold rows, such as those of `datasets`: mappings whose
+    `input_ids` is one list; `batch` of one length that follow one another are put together. A one-shot iterable is
+    read to its end.
 
     Args:
         data: the tensors.
-        batch: samples per batch when one tensor is given.
+        batch: samples per batch when one tensor, or rows, are given.
         source: what reports say about where the data comes from.
 
     Raises:
@@ -102,16 +106,18 @@ def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: s
         return data
     if isinstance(data, Mapping):
         data = [data]
+    array = tensor_of(data) if hasattr(data, "__array_interface__") else None
+    data = data if array is None else array
     if isinstance(data, Tensor):
-        name = _input_name(data)
+        name = input_name(data)
         rows = data[None] if name == "input_ids" and data.ndim == 1 else data
         parts = torch.split(rows, batch) if rows.numel() else ()
         return _assemble([{name: part} for part in parts], source)
     try:
-        entries = list(data)
+        given = iter(data)
     except TypeError:
         raise FewerError(f"data must be a tensor or an iterable of batches, not {type(data).__name__}") from None
-    return _assemble([_entry(entry, index) for index, entry in enumerate(entries)], source)
+    return _assemble(entries(given, batch), source)
 
 
 def text(
@@ -122,29 +128,34 @@ def text(
     length: int = 256,
     seed: int = 0,
     batch: int = 8,
+    field: str = "",
 ) -> Batches:
     """Windows of a text file, as token ids of the model's own tokenizer (no special tokens are added).
 
-    The text is cut into consecutive windows of `length` tokens; `samples` of them are drawn without repetition in
-    an order fixed by `seed` (from random starts instead, when the text has fewer). With `samples=None` all windows
-    come in order, as an evaluation needs them.
+    Documents (see `documents`) stand one after another, with the tokenizer's end-of-text token between them, or a blank
+    line where it has none; a window may hold parts of several. The text is cut into consecutive windows of `length`
+    tokens; `samples` of them are drawn without repetition in an order fixed by `seed` (from random starts instead, when
+    the text has fewer). With `samples=None` all windows come in order, as an evaluation needs them.
 
     Args:
-        path: a UTF-8 file; "demo" is the calibration text that ships with fewer, "demo:evaluation" the other one.
+        path: plain text, or a file of documents (.jsonl, .json, .csv, .tsv, .parquet); "demo" is the calibration text
+            that ships with fewer, "demo:evaluation" the other one.
         model: an `Opened` model, or a tokenizer.
         samples: number of windows; None for all.
         length: tokens per window.
         seed: fixes the draw.
         batch: windows per batch.
+        field: the column of the documents; by default `text`, else `messages`, else the only column of texts.
 
     Raises:
-        FewerError: no such file, not UTF-8, no tokenizer, or a text shorter than one window.
+        FewerError: no such file, one without text, no such column, no tokenizer, no template for a chat, or a text
+            shorter than one window.
     """
     if length < 2:
         raise FewerError(f"length must be at least 2 tokens, not {length}")
     if samples is not None and samples < 1:
         raise FewerError(f"samples must be at least 1, not {samples}")
-    ids = torch.tensor(tokens(path, model), dtype=torch.long)
+    ids = torch.tensor(tokens(path, model, field), dtype=torch.long)
     if len(ids) < length:
         raise FewerError(f"'{path}' has {len(ids)} tokens: too short for one window of {length}; shorten the length")
     windows = len(ids) // length
@@ -160,18 +171,35 @@ def text(
     return batches(rows, batch=batch, source=label)
 
 
-def tokens(path: str | Path, model: Any) -> list[int]:
+def tokens(path: str | Path, model: Any, field: str = "") -> list[int]:
     """The token ids of a whole text file; see `text` for the arguments and errors."""
     place = _text_path(path)
-    try:
-        content = place.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise FewerError(f"'{path}' is not a UTF-8 text file") from None
-    except OSError as error:
-        raise FewerError(f"cannot read the text '{path}': {error.strerror}") from None
+    found = documents(place, field)
     tokenizer: Callable[..., Any] = model.tokenizer() if hasattr(model, "hash") else model
-    ids = tokenizer(content, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-    return list(ids)
+    texts = [item if isinstance(item, str) else _chat(place, item, tokenizer) for item in found]
+
+    def ids(content: str) -> list[int]:
+        made = tokenizer(content, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return list(made["input_ids"])
+
+    end = getattr(tokenizer, "eos_token_id", None)
+    if len(texts) == 1 or end is None:
+        return ids("\n\n".join(texts))
+    made = ids(texts[0])
+    for content in texts[1:]:
+        made += ids(content) if made[-1:] == [end] else [end, *ids(content)]
+    return made
+
+
+def _chat(path: Path, messages: list[dict[str, Any]], tokenizer: Any) -> str:
+    """The text of a chat by the tokenizer's own template."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise FewerError(f"'{path}' holds chats, and the tokenizer has no chat template: give plain texts")
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except Exception as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise FewerError(f"'{path}': the tokenizer's chat template refuses a chat: {said[0]}") from None
 
 
 def _text_path(path: str | Path) -> Path:
@@ -180,27 +208,6 @@ def _text_path(path: str | Path) -> Path:
     from fewer import demo
 
     return demo.evaluation_path() if str(path) == "demo:evaluation" else demo.calibration_path()
-
-
-def _input_name(value: Tensor) -> str:
-    return "input_ids" if value.ndim <= 2 and not value.is_floating_point() else "inputs"
-
-
-def _entry(entry: Any, index: int) -> dict[str, Tensor]:
-    """One item of an iterable, as a mapping of tensors."""
-    if isinstance(entry, Mapping):
-        named = {str(key): value for key, value in entry.items() if isinstance(value, Tensor)}
-        if named:
-            return named
-    elif isinstance(entry, Tensor):
-        name = _input_name(entry)
-        return {name: entry[None] if name == "input_ids" and entry.ndim == 1 else entry}
-    elif isinstance(entry, Sequence) and len(entry) == 2 and all(isinstance(part, Tensor) for part in entry):
-        return {_input_name(entry[0]): entry[0], "labels": entry[1]}
-    elif isinstance(entry, Sequence) and entry and all(isinstance(part, int) for part in entry):
-        return {"input_ids": torch.tensor([list(entry)])}
-    kind = type(entry).__name__
-    raise FewerError(f"batch {index} of the data is a {kind}: expected a tensor, a mapping or (inputs, labels)")
 
 
 def _rows(item: Mapping[str, Tensor]) -> int:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from fewer.cli.options import as_json
+from fewer.cli.options import TEXT_FIELD, as_json
 from fewer.cli.show import check_page, progress, result
 from fewer.method import FewerError
 
@@ -37,6 +37,7 @@ __all__ = ["command"]
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch and of the kernels.  [default: torch's]")
 @click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window of --data.")
+@click.option("--text-field", default="", metavar="NAME", help=TEXT_FIELD)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of tokens, order and random controls.")
 @click.option("--out", metavar="FILE.html", help="Write the report with a chart to this file.")
 @as_json
@@ -54,6 +55,7 @@ def command(
     store: str | None,
     threads: int | None,
     context: int | None,
+    text_field: str,
     seed: int,
     out: str | None,
     as_json: bool,
@@ -88,7 +90,8 @@ def command(
     with progress(as_json=as_json) as show:
         found = bench(
             model, data, calibration=text, keep=keep, inputs=inputs, batches=batches, prompt=prompt, steps=steps,
-            prefills=prefills, dtype=dtype, context=context, seed=seed, progress=show,
+            prefills=prefills, dtype=dtype, context=context, text_field=text_field, seed=seed,
+            progress=show,
         )  # fmt: skip
     written = [] if out is None else ["", f"The report: {found.to_html(out)}"]
     result(

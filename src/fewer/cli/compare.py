@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fewer.cli.options import as_json, compute, data_of, model
+from fewer.cli.options import TEXT_FIELD, as_json, compute, data_of, model
 from fewer.cli.show import check_page, progress, result
 from fewer.compute import AUTO
 from fewer.method import FewerError
@@ -23,6 +23,7 @@ __all__ = ["command"]
 @click.option("--data", metavar="TEXT", required=True, help="Held-out text file, or the word demo.")
 @click.option("--calibration", metavar="TEXT", help="Calibration text of the recipes that name none.")
 @click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window.  [default: 256]")
+@click.option("--text-field", default="", metavar="NAME", help=TEXT_FIELD)
 @compute
 @click.option("--out", metavar="FILE.html", help="Write the report to this file.")
 @as_json
@@ -32,6 +33,7 @@ def command(
     data: str,
     calibration: str | None,
     context: int | None,
+    text_field: str,
     compute: str,
     out: str | None,
     as_json: bool,
@@ -49,7 +51,7 @@ def command(
     for path in candidates:
         if path not in recipes and not Path(path).is_dir():
             raise FewerError(f"'{path}' is neither a directory nor a recipe (.toml)")
-    from fewer.verbs._given import load
+    from fewer.verbs._given import held_out, load
     from fewer.verbs.compare import compare
     from fewer.verbs.prune import run
     from fewer.verbs.reopen import reopen
@@ -63,6 +65,7 @@ def command(
             for path in candidates
         ]
         labels = [recipes[path].name or Path(path).stem if path in recipes else Path(path).name for path in candidates]
+        data = held_out(data, dense, context, text_field)
         found = compare(
             dense, *pruned, data=data, context=context, labels=labels, compute=compute or AUTO, progress=show
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fewer.cli.options import as_json, compute, model
+from fewer.cli.options import TEXT_FIELD, as_json, compute, model
 from fewer.cli.show import progress, result
 from fewer.compute import AUTO
 from fewer.report.numbers import nats, percent, perplexity
@@ -19,21 +19,23 @@ __all__ = ["command"]
 @click.option("--data", metavar="TEXT", required=True, help="Held-out text file, or the word demo.")
 @click.option("--against", metavar="MODEL", help="The dense model; brings KL, agreement.")
 @click.option("--context", metavar="N", type=click.IntRange(min=2), help="Tokens in a window.  [default: 256]")
+@click.option("--text-field", default="", metavar="NAME", help=TEXT_FIELD)
 @compute
 @as_json
 def command(
-    model: str, data: str, against: str | None, context: int | None, compute: str, as_json: bool
+    model: str, data: str, against: str | None, context: int | None, text_field: str, compute: str, as_json: bool
 ) -> None:  # fmt: skip
     """Measure MODEL on held-out text: perplexity, worst slice, sparsity; with --against also KL and agreement.
 
     Example: fewer eval pruned --against demo --data demo
     """
-    from fewer.verbs._given import load
+    from fewer.verbs._given import held_out, load
     from fewer.verbs.evaluate import evaluate
 
     opened = load(model)
     dense = None if against is None else load(against)
     with progress(as_json=as_json) as show:
+        data = held_out(data, dense or opened, context, text_field)
         quality = evaluate(opened, data, against=dense, context=context, compute=compute or AUTO, progress=show)
     document = {"model": model, "against": against, **_plain(quality), "sparsity": sparsity(opened)}
     document["inputs_skipped"] = inputs_skipped(opened.module)

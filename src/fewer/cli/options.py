@@ -12,7 +12,18 @@ import click
 from fewer.method import FewerError, nearest
 from fewer.recipe import DataSettings, Recipe, Where, load_recipe
 
-__all__ = ["FIELDS", "KINDS", "as_json", "compute", "data_of", "model", "numbers", "recipe_from", "recipe_options"]
+__all__ = [
+    "FIELDS",
+    "KINDS",
+    "TEXT_FIELD",
+    "as_json",
+    "compute",
+    "data_of",
+    "model",
+    "numbers",
+    "recipe_from",
+    "recipe_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,8 +37,15 @@ FIELDS = tuple(
     not in ("name", "paper", "model", "out", "data", "reference", "where", *(f"{kind}_options" for kind in KINDS))
 )
 #: Fields of the calibration data, and the options that set them.
-DATA_FIELDS = {"text": "data", "samples": "samples", "length": "length", "seed": "data_seed"}
-
+DATA_FIELDS = {
+    "text": "data",
+    "text_field": "text_field",
+    "samples": "samples",
+    "length": "length",
+    "seed": "data_seed",
+}
+#: Help of the option that names the column of held-out texts.
+TEXT_FIELD = "Column of the texts or chats, where the data is a .jsonl, .json, .csv or .parquet file."
 model = click.argument("model", metavar="MODEL")
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Result as JSON; progress and faults as JSON lines on stderr."

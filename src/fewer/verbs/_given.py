@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from fewer.adapt import Opened
     from fewer.adapt.data import Batches
-    from fewer.recipe import Recipe
+    from fewer.recipe import DataSettings, Recipe
 
-__all__ = ["Cut", "call", "calibration", "copy_of", "load", "module_of", "opened_of", "text", "windows"]
+__all__ = ["Cut", "call", "calibration", "copy_of", "held_out", "load", "module_of", "opened_of", "text", "windows"]
 
 #: Tokens in a window of text when nobody says.
 CONTEXT = 256
@@ -44,30 +44,44 @@ def load(path: str | Path, *, dtype: Any = None) -> Opened:
 
 
 def text(
-    path: str | Path, model: Any, *, samples: int | None = 128, length: int = CONTEXT, seed: int = 0, batch: int = 8
+    path: str | Path,
+    model: Any,
+    *,
+    samples: int | None = 128,
+    length: int = CONTEXT,
+    seed: int = 0,
+    batch: int = 8,
+    text_field: str = "",
 ) -> Batches:
     """Calibration windows of a text file, cut with the model's own tokenizer.
 
+    In a file of many documents (JSON lines, JSON, CSV, TSV, Parquet) they stand one after another, with the tokenizer's
+    end-of-text token between them, or a blank line where it has none. Chats (`messages`) are put into words by the
+    tokenizer's own template.
+
     Args:
-        path: a UTF-8 file, "demo" (calibration text) or "demo:evaluation".
+        path: a file (plain text in UTF-8, .jsonl, .json, .csv, .tsv, .parquet), "demo" (calibration text) or
+            "demo:evaluation".
         model: an opened model, a transformers model loaded from a directory, or a tokenizer.
         samples: number of windows, drawn without repetition; None for all of them in order.
         length: tokens in a window.
         seed: fixes the draw.
         batch: windows a batch.
+        text_field: the column of the documents; by default `text`, else `messages`, else the only column of texts.
 
     Returns:
         Batches of token ids that know their source and hash.
 
     Raises:
-        FewerError: no such file, no tokenizer, or a text too short for one window.
+        FewerError: no such file, one that holds no text, no such column, no tokenizer or chat template, or a text too
+            short for one window.
     """
     from torch import nn
 
     from fewer.adapt import data
 
     source = opened_of(model) if isinstance(model, nn.Module) else model
-    return data.text(path, source, samples=samples, length=length, seed=seed, batch=batch)
+    return data.text(path, source, samples=samples, length=length, seed=seed, batch=batch, field=text_field)
 
 
 def opened_of(model: Any) -> Opened:
@@ -112,13 +126,13 @@ class Cut:
     source: str
 
 
-def calibration(data: Any, model: Any, samples: int, length: int, seed: int) -> Batches | None:
+def calibration(data: Any, model: Any, cut: DataSettings) -> Batches | None:
     """Calibration batches from a text file or "demo", from tensors, or from an iterable; None stays None."""
     if data is None:
         return None
     if isinstance(data, str | Path):
         source = model if hasattr(model, "tokenizer") else opened_of(model)
-        return text(data, source, samples=samples, length=length, seed=seed)
+        return text(data, source, samples=cut.samples, length=cut.length, seed=cut.seed, text_field=cut.text_field)
     from fewer.adapt.data import batches
 
     return batches(data)
@@ -135,7 +149,7 @@ def reference_of(reference: Any, recipe: Recipe, needs: Iterable[str], model: An
         return None
     cut = recipe.reference if recipe.reference.text else recipe.data
     source = reference if reference is not None else (recipe.reference.text or None)
-    found = calibration(source, model, cut.samples, cut.length, cut.seed)
+    found = calibration(source, model, cut)
     if found is None:
         raise FewerError(f"score '{recipe.score}' needs {', '.join(wanted)}: give a second data set (reference)")
     return found
@@ -150,6 +164,13 @@ def shape_alone(needs: Iterable[str], opened: Opened, length: int) -> Batches | 
     if tuple(needs) != ("synflow_grad",) or opened.kind not in ("causal-lm", "encoder"):
         return None
     return batches(torch.zeros(1, length, dtype=torch.long), source="")
+
+
+def held_out(data: Any, model: Any, context: int | None, text_field: str) -> Any:
+    """Held-out data as it was given; windows of a file whose column of texts is named."""
+    if not text_field or not isinstance(data, str | Path):
+        return data
+    return text(data, opened_of(model), samples=None, length=context or CONTEXT, text_field=text_field)
 
 
 def windows(data: Any, model: Any, context: int | None, batch: int) -> Cut:

@@ -89,7 +89,7 @@ def data_hash(opened: Opened, plan: Plan, names: Sequence[str], calibration: Any
 
     cut = plan.recipe.data
     source = calibration if calibration is not None else (cut.text or None)
-    batches = read(source, opened, cut.samples, cut.length, cut.seed)
+    batches = read(source, opened, cut)
     return None if batches is None else of(batches, reference_of(None, plan.recipe, names, opened), names)
 
 

@@ -61,7 +61,7 @@ def run(
     start = time.monotonic()
     settings = plan.recipe.data
     text = data if data is not None else (settings.text or None)
-    batches = calibration(text, _Tokens(source), settings.samples, settings.length, settings.seed)
+    batches = calibration(text, _Tokens(source), settings)
     if batches is None and evidence_of(plan.recipe):
         raise missing_data(plan)
     return _stream(source, plan, batches, Path(out), start, progress, complement)

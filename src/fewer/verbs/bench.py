@@ -43,6 +43,7 @@ def bench(
     prefills: int = 3,
     dtype: Any = None,
     context: int | None = None,
+    text_field: str = "",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> SpeedReport:
@@ -64,6 +65,7 @@ def bench(
         prefills: timed prompts of each make at each batch.
         dtype: stored type of packed weights; None keeps the weight's own.
         context: tokens in a window of `data`.
+        text_field: column of the texts, where `data` and `calibration` are files of many.
         seed: of tokens, order and random controls.
         progress: receives events.
 
@@ -85,7 +87,7 @@ def bench(
         raise FewerError("quality is compared with that of cut inputs: name a score of inputs, or give no data")
     start = time.monotonic()
     emit(progress, RunStarted("bench", str(model) if isinstance(model, str | Path) else type(model).__name__, 0, 0))
-    field = _Field(model, calibration, keep, inputs, dtype, seed, progress)
+    field = _Field(model, calibration, text_field, keep, inputs, dtype, seed, progress)
     if data is not None:
         field.add_equal_speed()
     emit(progress, StageStarted(f"timing {len(field.makes)} makes", 0))
@@ -93,7 +95,7 @@ def bench(
         field.makes, batches=batches, prompt=prompt, steps=steps, prefills=prefills, seed=seed,
         progress=lambda line: emit(progress, Note(line)),
     )  # fmt: skip
-    quality = _quality(field, data, context, progress) if data is not None else {}
+    quality = _quality(field, data, context, text_field, progress) if data is not None else {}
     emit(progress, RunDone("bench", time.monotonic() - start, f"{len(found.timings)} timings"))
     return SpeedReport(
         model=field.name,
@@ -113,7 +115,15 @@ class _Field:
     """The makes of one model that run against each other, and what was done to have them."""
 
     def __init__(
-        self, model: Any, calibration: Any, keep: float, inputs: str, dtype: Any, seed: int, progress: Progress | None
+        self,
+        model: Any,
+        calibration: Any,
+        text_field: str,
+        keep: float,
+        inputs: str,
+        dtype: Any,
+        seed: int,
+        progress: Progress | None,
     ) -> None:
         from fewer.runtime.bench import OWN, TORCH, is_sparse, own_dense
 
@@ -122,7 +132,7 @@ class _Field:
         #: The packed model as its directory holds it, where MODEL is one.
         self.stored: nn.Module | None = None
         self.name, self.dense, self.cuts = self._open(model)
-        self.calibration = self._calibration(calibration)
+        self.calibration = self._calibration(calibration, text_field)
         self.makes: dict[str, nn.Module] = {TORCH: self.dense.module, OWN: own_dense(self.dense.module)}
         self.sparse = is_sparse(self.dense.module)
         self.pruned = self.dense if self.sparse else self._prune(keep)
@@ -157,14 +167,15 @@ class _Field:
             return str(model), adapt.Opened(_dense(self.stored), place), None
         return str(model), adapt.open(model), place if read_cuts(place) is not None else None
 
-    def _calibration(self, calibration: Any) -> Any:
+    def _calibration(self, calibration: Any, text_field: str) -> Any:
         import torch
 
         from fewer.adapt.data import batches
         from fewer.verbs._given import calibration as read
 
         if calibration is not None:
-            return read(calibration, self.dense, 32, 128, self.seed)
+            cut = DataSettings(samples=32, length=128, seed=self.seed, text_field=text_field)
+            return read(calibration, self.dense, cut)
         vocabulary = getattr(self.dense.config, "vocab_size", None)
         if vocabulary is None:
             raise FewerError("bench needs a causal language model; this one has no vocabulary size")
@@ -256,9 +267,11 @@ def _dense(module: nn.Module) -> nn.Module:
     return plain
 
 
-def _quality(field: _Field, data: Any, context: int | None, progress: Progress | None) -> dict[str, Quality]:
+def _quality(
+    field: _Field, data: Any, context: int | None, text_field: str, progress: Progress | None
+) -> dict[str, Quality]:
     """Quality of every make whose outputs differ, and of random selections with the same shares."""
-    from fewer.verbs._given import opened_of
+    from fewer.verbs._given import held_out, opened_of
     from fewer.verbs.evaluate import evaluate_all
     from fewer.verbs.prune import run
     from fewer.verbs.prune_inputs import random_inputs_like
@@ -272,6 +285,7 @@ def _quality(field: _Field, data: Any, context: int | None, progress: Progress |
             EQUAL: field.equal,
             RANDOM_WEIGHTS: run(dense, None, recipe),
         }
+    data = held_out(data, dense, context, text_field)
     found = evaluate_all(models, data, dense=opened_of(dense), context=context, progress=progress)
     from fewer.runtime.bench import TORCH
 

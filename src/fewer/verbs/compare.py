@@ -121,7 +121,7 @@ def race(
     if compute:
         pairs = [(label, dataclasses.replace(recipe, compute=compute)) for label, recipe in pairs]
     first = pairs[0][1].data
-    batches = read(calibration, opened, first.samples, first.length, first.seed)
+    batches = read(calibration, opened, first)
     results = [run(opened, batches, recipe, progress=progress) for _, recipe in pairs]
     labels = [label for label, _ in pairs]
     return compare(

@@ -44,8 +44,10 @@ def evaluate(
 
     Args:
         model: module, opened checkpoint, pruning result, or directory.
-        data: the word "demo", a text file, token windows (windows, context), one long row of tokens (tokens,), or
-            an iterable of batches. Windows do not overlap, and a window's first token is not predicted.
+        data: the word "demo", a file of text, token windows (windows, context), one long row of tokens (tokens,), or
+            an iterable of batches or rows. A file whose column of texts must be named:
+            `fewer.text(path, model, samples=None, text_field=...)`. Windows do not overlap, and a window's first token
+            is not predicted.
         against: the dense model; without it `kl` and `top1_agreement` are None.
         context: tokens in a window; by default the data's own length (256 for text and long rows).
         slices: number of contiguous parts of the data whose perplexities are compared.

@@ -49,6 +49,7 @@ def prune(
     seed: int = 0,
     samples: int = 128,
     length: int = 256,
+    text_field: str = "",
     reference: Any = None,
     out: str | Path | None = None,
     complement: bool = False,
@@ -62,7 +63,8 @@ def prune(
 
     Args:
         model: torch module, opened model, checkpoint directory, or "demo".
-        data: calibration data: a text file, "demo", token windows (windows, length), or an iterable of batches;
+        data: calibration data: a file of text (as in `fewer.text`), "demo", token windows (windows, length), or an
+            iterable of batches or of rows with `input_ids`;
             not needed by scores and updates that look at weights alone.
         score: name of a score, or a function registered with `fewer.method.method`; "wanda" by default, "obs" where
             the update solves for the weights that stay.
@@ -90,6 +92,7 @@ def prune(
         seed: of every random choice.
         samples: windows of calibration text, where data is a text file.
         length: tokens in such a window.
+        text_field: column of the texts or chats, where data is a file of many (.jsonl, .json, .csv, .parquet).
         reference: a second data set, as `data`, for scores that compare two.
         out: write the result to this directory. A checkpoint directory is then streamed block by block, whatever
             its size, and a run that was killed goes on where it stopped. What fewer wrote there before is replaced
@@ -130,8 +133,8 @@ def prune(
         compute=compute,
         damage=damage,
         seed=seed,
-        data=DataSettings(samples=samples, length=length, seed=seed),
-        reference=_second(reference, samples, length, seed),
+        data=DataSettings(samples=samples, length=length, seed=seed, text_field=text_field),
+        reference=_second(reference, samples, length, seed, text_field),
     )
     return run(
         model, data, recipe, reference=reference, out=out, complement=complement, inplace=inplace, progress=progress
@@ -262,7 +265,7 @@ def _run_in_memory(
     made = make_plan(opened, recipe)
     settings = made.recipe.data
     given = data if data is not None else (settings.text or None)
-    batches = calibration(given, opened, settings.samples, settings.length, settings.seed)
+    batches = calibration(given, opened, settings)
     names = made.evidence
     if batches is None:
         names = evidence_of(made.recipe)
@@ -313,11 +316,11 @@ def _opened(model: Any) -> Opened:
     return opened_of(model)
 
 
-def _second(reference: Any, samples: int, length: int, seed: int) -> DataSettings:
+def _second(reference: Any, samples: int, length: int, seed: int, text_field: str) -> DataSettings:
     """What a recipe says of the second data set: how it is cut, and where it lies if it is a text."""
     if not isinstance(reference, str | Path):
         return DataSettings()
-    return DataSettings(text=str(reference), samples=samples, length=length, seed=seed)
+    return DataSettings(text=str(reference), text_field=text_field, samples=samples, length=length, seed=seed)
 
 
 def _name(kind: str, method: str | Callable[..., Any]) -> str:

@@ -73,7 +73,7 @@ def run_inputs(
     made = make_plan(opened, recipe)
     _check_kinds(made)
     cut = made.recipe.data
-    batches = calibration(data if data is not None else cut.text or None, opened, cut.samples, cut.length, cut.seed)
+    batches = calibration(data if data is not None else cut.text or None, opened, cut)
     if batches is None:
         raise FewerError("unit 'input' cuts inputs by their size on data: give calibration data")
     dense_hash = opened.hash()

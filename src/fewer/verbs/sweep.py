@@ -141,7 +141,7 @@ def sweep(
     Raises:
         FewerError: no data, evidence of another model, or a share out of range.
     """
-    from fewer.verbs._given import opened_of, windows
+    from fewer.verbs._given import held_out, opened_of, windows
 
     if out is not None:
         from fewer.adapt.output import check_target
@@ -149,9 +149,9 @@ def sweep(
         check_target(Path(out))
     opened = opened_of(model)
     start = time.monotonic()
+    base = dataclasses.replace(recipe or Recipe(), compute=compute or (recipe or Recipe()).compute)
+    data = held_out(data, opened, context, base.data.text_field)
     windows(data, opened, context, 8)  # Held-out data that cannot be used is told before the work.
-    base = recipe or Recipe()
-    base = dataclasses.replace(base, compute=compute or base.compute)
     wanted = levels(base, keeps, patterns, budgets)
     plans = {name: make_plan(opened, one) for name, one in wanted.items()}
     emit(
@@ -250,7 +250,7 @@ def _evidence(
             raise FewerError(f"the stored evidence lacks {', '.join(lacking)}; measure it again with this recipe")
     settings = first.recipe.data
     source = calibration if calibration is not None else (settings.text or None)
-    batches = read(source, opened, settings.samples, settings.length, settings.seed)
+    batches = read(source, opened, settings)
     if store is not None:
         if batches is None:
             return store, f"stored evidence (data {_short(store)})", None
