@@ -36,7 +36,7 @@ class Rows:
     def __init__(self, values: Tensor, source: Tensor) -> None:
         self.values = values
         self.source = source
-        self.version = source._version
+        self.version = _version(source)
         self.cache: dict[object, Tensor] = {}
 
 
@@ -135,7 +135,7 @@ class Tap(AbstractContextManager["Tap"]):
             return
         key = ("conv", id(layer.module) * 4096 + (layer.index or 0)) if layer.kind == "conv2d" else ("rows", 0)
         rows = self._here.last.get(key)
-        if rows is None or rows.source is not value or rows.version != value._version:
+        if rows is None or rows.source is not value or rows.version is None or rows.version != _version(value):
             rows = Rows(self._rows(layer, value), value)
             self._here.last[key] = rows
         self._on_input(layer, rows)
@@ -190,6 +190,11 @@ class Tap(AbstractContextManager["Tap"]):
             f"layer '{layer.name}': its input of shape {tuple(value.shape)} cannot be matched with the padding of a "
             f"batch of shape {tuple(mask.shape)}; give batches without padding"
         )
+
+
+def _version(value: Tensor) -> int | None:
+    """How often a tensor was written to; None where it does not say (it was made in inference mode)."""
+    return None if value.is_inference() else int(value._version)
 
 
 def _unfold(layer: Layer, value: Tensor) -> Tensor:

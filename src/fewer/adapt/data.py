@@ -58,7 +58,7 @@ class Batches:
         >>> [len(whole.part(i, 3)) for i in range(3)]
         [2, 1, 1]
         """
-        return _assemble(self.items[index::count], f"{self.source} (part {index + 1} of {count})")
+        return _assembled(self.items[index::count], f"{self.source} (part {index + 1} of {count})")
 
     def spread(self, step: int) -> Batches:
         """Every `step`-th sample, in batches of the same size: as much as so large a part of the data can say.
@@ -97,7 +97,7 @@ def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: s
         source: what reports say about where the data comes from.
 
     Raises:
-        FewerError: no data, or an item that is none of these.
+        FewerError: no data, nothing but padding, or an item that is none of these.
 
     >>> batches(torch.zeros(5, 16, dtype=torch.long), batch=2).tokens
     80
@@ -215,6 +215,14 @@ def _rows(item: Mapping[str, Tensor]) -> int:
 
 
 def _assemble(items: Iterable[dict[str, Tensor]], source: str) -> Batches:
+    """Batches in which at least one token is real."""
+    made = _assembled(items, source)
+    if not made.tokens:
+        raise FewerError(f"no data: every token of {source} is padding (its attention_mask is 0 everywhere)")
+    return made
+
+
+def _assembled(items: Iterable[dict[str, Tensor]], source: str) -> Batches:
     kept = tuple(items)
     if not kept or any(not value.numel() for item in kept for value in item.values()):
         raise FewerError(f"no data: {source} holds {'an empty batch' if kept else 'no batch'}")
@@ -222,7 +230,10 @@ def _assemble(items: Iterable[dict[str, Tensor]], source: str) -> Batches:
     count = longest = 0
     for item in kept:
         ids, mask = item.get("input_ids"), item.get("attention_mask")
-        count += int(mask.bool().sum()) if mask is not None else (_rows(item) if ids is None else ids.numel())
+        masked = mask is not None and mask.ndim == 2
+        count += (
+            int(mask.bool().sum()) if mask is not None and masked else (_rows(item) if ids is None else ids.numel())
+        )
         longest = max(longest, 1 if ids is None else int(ids.shape[-1]))
         for key in sorted(item):
             value = item[key].detach().cpu().contiguous()

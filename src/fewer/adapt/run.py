@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fewer.method import FewerError
 
-__all__ = ["Enough", "call", "evaluating", "loss", "mask_of"]
+__all__ = ["Enough", "call", "evaluating", "has_target", "loss", "mask_of"]
 
 
 class Enough(Exception):
@@ -61,6 +61,15 @@ def loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     if labels.is_floating_point():
         return functional.mse_loss(scores.float(), labels.float())
     return functional.cross_entropy(scores.float().reshape(-1, scores.shape[-1]), labels.reshape(-1))
+
+
+def has_target(batch: Mapping[str, Tensor]) -> bool:
+    """Whether a batch has anything for a loss: a label that counts, or a real token after a real one."""
+    labels = batch.get("labels")
+    if labels is not None:
+        return labels.is_floating_point() or bool((labels != -100).any())
+    mask = mask_of(batch)
+    return mask is None or mask.shape[1] < 2 or bool((mask[:, 1:] & mask[:, :-1]).any())
 
 
 def mask_of(batch: Mapping[str, Tensor]) -> Tensor | None:

@@ -12,7 +12,7 @@ layer's size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
@@ -22,7 +22,7 @@ from array_api_compat import array_namespace
 from fewer.method import FewerError, Paper, method
 from fewer.types import Array
 
-__all__ = ["Counts", "er", "erk", "global_", "lamp", "owl", "table", "uniform"]
+__all__ = ["Counts", "er", "erk", "global_", "lamp", "owl", "set_aside", "table", "uniform"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -36,6 +36,29 @@ class Counts(dict[str, int]):
     def __init__(self, counts: Mapping[str, int], shares: Mapping[str, float] | None = None) -> None:
         super().__init__(counts)
         self.shares = dict(shares or {})
+
+
+def set_aside(shapes: Shapes, unknown: Collection[str], keep: float | None) -> tuple[dict[str, int], float | None]:
+    """Counts of layers that a budget cannot judge, and the share that is left for all other layers.
+
+    Args:
+        shapes: grid of units of every layer.
+        unknown: layers that nothing was measured about.
+        keep: share of all units that stays; None for a budget that finds it.
+
+    Returns:
+        For every unknown layer the uniform share (all units where there is no `keep`), and the share of the others
+        with which the total over all layers is met.
+
+    >>> set_aside({"a": (4, 4), "b": (4, 4)}, ["b"], 0.5)
+    ({'b': 8}, 0.5)
+    """
+    if keep is None:
+        return {name: prod(shapes[name]) for name in shapes if name in unknown}, None
+    even = uniform(shapes, keep)
+    left = sum(prod(shape) for name, shape in shapes.items() if name not in unknown)
+    rest = sum(count for name, count in even.items() if name not in unknown)
+    return {name: even[name] for name in shapes if name in unknown}, rest / left if left else keep
 
 
 @method("budget", "uniform", formula="the same share everywhere", unit="layer", status="ours")

@@ -40,6 +40,8 @@ class Accumulator:
     source: ClassVar[str] = "input"
     #: Whether the sums of two data sets, each measured alone, add up to those of both.
     adds_up: ClassVar[bool] = True
+    #: Whether it is what it is without any data: a drawn factor, a factor that starts at zero.
+    given: ClassVar[bool] = False
 
     @classmethod
     def zeros(cls: type[A], shape: tuple[int, int], dtype: torch.dtype) -> A:

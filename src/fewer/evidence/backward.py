@@ -11,10 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fewer.adapt.data import Batches
 from fewer.adapt.layers import Layer
-from fewer.adapt.run import call, loss
+from fewer.adapt.run import call, has_target, loss
 from fewer.method import FewerError
 
-__all__ = ["hessian_products", "positive_flow", "watched"]
+__all__ = ["hessian_products", "positive_flow", "samples_of", "watched"]
 
 
 @contextmanager
@@ -33,6 +33,18 @@ def watched(module: nn.Module, layers: Sequence[Layer]) -> Iterator[None]:
             parameter.grad = former
 
 
+def samples_of(data: Batches) -> list[dict[str, Tensor]]:
+    """The samples that have a loss: one that is all padding, or whose labels are all ignored, says nothing.
+
+    Raises:
+        FewerError: none has.
+    """
+    found = [sample for sample in data.singles() if has_target(sample)]
+    if not found:
+        raise FewerError(f"no sample of {data.source} has a token to predict: there is no loss to take a gradient of")
+    return found
+
+
 def hessian_products(module: nn.Module, data: Batches, layers: Sequence[Layer]) -> Iterator[Mapping[int, Tensor]]:
     """H_s g of every sample s by parameter id, g the mean gradient over all samples; two passes.
 
@@ -40,11 +52,12 @@ def hessian_products(module: nn.Module, data: Batches, layers: Sequence[Layer]) 
     """
     weights = list({id(layer.tensor()): layer.tensor() for layer in layers}.values())
     direction = [torch.zeros_like(w, dtype=torch.promote_types(w.dtype, torch.float32)) for w in weights]
-    for sample in data.singles():
+    samples = samples_of(data)
+    for sample in samples:
         first = torch.autograd.grad(loss(module, sample), weights, materialize_grads=True)
         for held, part in zip(direction, first, strict=True):
-            held += part / data.samples
-    for sample in data.singles():
+            held += part / len(samples)
+    for sample in samples:
         # The fused attention kernels have no second derivative.
         with sdpa_kernel(SDPBackend.MATH):
             products = _twice(loss(module, sample), weights, direction)

@@ -66,6 +66,8 @@ class LoraA(_Down):
     ((8, 4), True)
     """
 
+    given: ClassVar[bool] = True
+
     def finalise(self) -> Tensor:
         """The factor: the same for every layer of this width."""
         return _lora_a(self.total.shape[1], self.total.device)
@@ -80,6 +82,8 @@ class LoraB(_Up):
     tensor(0)
     """
 
+    given: ClassVar[bool] = True
+
 
 @method("evidence", "lora-a-grad", papers=[_LORAPRUNE], formula="mean_s B' dL_s/dW = 0", unit="rank")
 @dataclass
@@ -89,6 +93,8 @@ class LoraAGrad(_Down):
     >>> LoraAGrad.zeros((3, 4), torch.float32).finalise().count_nonzero()
     tensor(0)
     """
+
+    given: ClassVar[bool] = True
 
 
 @method("evidence", "lora-b-grad", papers=[_LORAPRUNE], formula="mean_s dL_s/dW A'", unit="rank")
@@ -117,6 +123,8 @@ class PstA(_Up):
     >>> tuple(PstA.zeros((3, 4), torch.float32).finalise().shape)
     (3, 8)
     """
+
+    given: ClassVar[bool] = True
 
     def finalise(self) -> Tensor:
         """The factor: the same for every layer of this height."""

@@ -15,7 +15,7 @@ from fewer.adapt.layers import Layer
 from fewer.adapt.opened import Opened
 from fewer.adapt.run import loss, mask_of
 from fewer.adapt.shards import all_finite
-from fewer.evidence.backward import hessian_products, positive_flow, watched
+from fewer.evidence.backward import hessian_products, positive_flow, samples_of, watched
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _losses(
     with ExitStack() as stack:
         taps = kind == "weight-gradient" and sums.of("output-gradient")
         tap = stack.enter_context(Tap(layers, on_gradient=gradient)) if taps else None
-        for index, sample in enumerate(data.singles()):
+        for index, sample in enumerate(samples_of(data)):
             place[0] = index
             if tap is not None:
                 tap.forget()

@@ -16,22 +16,34 @@ from fewer.adapt.shards import Shards
 from fewer.evidence.accumulate import KINDS, Accumulator
 from fewer.method import FewerError
 
-__all__ = ["Store", "all_reduce"]
+__all__ = ["Measured", "Store", "all_reduce"]
 
 _FORMAT = 1
 
 
-class _Finalised(Mapping[str, Tensor]):
-    """One layer's evidence, finalised when it is asked for."""
+class Measured(Mapping[str, Tensor]):
+    """One layer's evidence, finalised once, when it is asked for, and how much of it there is (`count`)."""
 
     def __init__(self, sums: Mapping[str, Accumulator], layer: str) -> None:
         self._sums = sums
         self._layer = layer
+        self._made: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._sums:
             raise KeyError(f"no {name} was measured for '{self._layer}'; there is: {', '.join(self._sums)}")
-        return self._sums[name].finalise()
+        if name not in self._made:
+            self._made[name] = self._sums[name].finalise()
+        return self._made[name]
+
+    def count(self, name: str) -> int | None:
+        """How many rows (tokens or samples) are in one kind of evidence; None if it needs none."""
+        return None if self._sums[name].given else self._sums[name].count
+
+    @property
+    def tokens(self) -> int | None:
+        """How many tokens reached the layer; None where only gradients were measured."""
+        return next((held.count for held in self._sums.values() if held.source == "input"), None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sums)
@@ -55,8 +67,8 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
         self.data = data
         self.compute = compute
 
-    def __getitem__(self, layer: str) -> Mapping[str, Tensor]:
-        return _Finalised(self.sums[layer], layer)
+    def __getitem__(self, layer: str) -> Measured:
+        return Measured(self.sums[layer], layer)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.sums)
@@ -67,10 +79,7 @@ class Store(Mapping[str, Mapping[str, Tensor]]):
     @property
     def tokens(self) -> dict[str, int]:
         """How many tokens (rows) reached each layer; an expert may have seen none."""
-        return {
-            layer: next((held.count for held in found.values() if held.source == "input"), 0)
-            for layer, found in self.sums.items()
-        }
+        return {layer: self[layer].tokens or 0 for layer in self}
 
     def merge(self, other: Store) -> Store:
         """Both together, as if one pass had seen both data.

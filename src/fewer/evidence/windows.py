@@ -39,6 +39,8 @@ class _Windowed(Accumulator):
     def add(self, part: Any, count: int) -> None:
         """Take in windows, one after the other, each (in, tokens)."""
         for rows in part:
+            if not len(rows):
+                continue  # All of it is padding.
             self.windows += 1
             self._take(rows.t(), (self.windows - 1) / self.windows)
         self.count += count

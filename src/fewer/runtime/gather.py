@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import find_blocks
 from fewer.adapt.computing import computing
+from fewer.adapt.run import call, mask_of
 from fewer.method import FewerError
 
-__all__ = ["BlockCalls", "Sample", "block_calls", "run", "sample_inputs", "swapped"]
+__all__ = ["BlockCalls", "Sample", "block_calls", "run", "run_watched", "sample_inputs", "swapped"]
 
 #: Observed inputs of one layer, at most.
 MOST = 1 << 18
@@ -28,9 +29,11 @@ class Sample:
     every: int = 1
     seen: int = 0
 
-    def add(self, x: Tensor) -> None:
-        """Take every n-th row of a call's inputs."""
+    def add(self, x: Tensor, real: Tensor | None = None) -> None:
+        """Take every n-th row of a call's inputs; `real` (samples, length) is False where a token is padding."""
         flat = x.detach().reshape(-1, x.shape[-1])
+        if real is not None and real.numel() == len(flat):
+            flat = flat[real.reshape(-1).to(flat.device)]
         start = -self.seen % self.every
         self.seen += flat.shape[0]
         self.rows.append(flat[start :: self.every].to(torch.float32).clone())
@@ -38,14 +41,17 @@ class Sample:
             self.rows = [torch.cat(self.rows)[::2]]
             self.every *= 2
 
+    @property
+    def tells(self) -> bool:
+        """Whether anything but zeros was seen."""
+        return any(bool(part.any()) for part in self.rows)
+
     def values(self, name: str) -> Tensor:
         """(samples, in) inputs.
 
         Raises:
-            FewerError: the layer was never reached, or saw something that is not finite.
+            FewerError: the layer saw something that is not finite.
         """
-        if not self.rows or not self.seen:
-            raise FewerError(f"layer '{name}' was not reached by the data: leave it out with `skip`")
         found = torch.cat(self.rows)
         if not bool(torch.isfinite(found).all()):
             raise FewerError(f"inputs of layer '{name}' are not all finite on this data")
@@ -55,7 +61,7 @@ class Sample:
 def run(model: nn.Module, batch: Any, dtype: torch.dtype) -> Any:
     """Call a model with one batch: a mapping of named tensors, or a tensor; it computes in `dtype`."""
     with torch.no_grad(), computing(model, dtype, find_blocks(model)):
-        return model(**batch) if isinstance(batch, Mapping) else model(batch)
+        return call(model, batch) if isinstance(batch, Mapping) else model(batch)
 
 
 def sample_inputs(
@@ -63,18 +69,27 @@ def sample_inputs(
 ) -> dict[str, Sample]:
     """Run the data through the model and sample what enters each of the layers."""
     found = {name: Sample() for name in layers}
+    real: list[Tensor | None] = [None]
 
     def watch(sample: Sample) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda module, args: sample.add(args[0])
+        return lambda module, args: sample.add(args[0], real[0])
 
-    handles = [layer.register_forward_pre_hook(watch(found[name])) for name, layer in layers.items()]
+    hooks = [layer.register_forward_pre_hook(watch(found[name])) for name, layer in layers.items()]
+    run_watched(model, data, hooks, real, dtype)
+    return found
+
+
+def run_watched(
+    model: nn.Module, data: Iterable[Any], handles: Iterable[Any], real: list[Tensor | None], dtype: torch.dtype
+) -> None:
+    """Run the data through a model with hooks, which are removed; `real[0]` tells them which tokens are no padding."""
     try:
         for batch in data:
+            real[0] = mask_of(batch) if isinstance(batch, Mapping) else None
             run(model, batch, dtype)
     finally:
         for handle in handles:
             handle.remove()
-    return found
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import copy as copying
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from fewer.adapt.computing import dtype_of
 from fewer.compute import AUTO
 from fewer.method import FewerError, find
 from fewer.pattern import NM, parse
-from fewer.runtime.gather import Sample, block_calls, run, sample_inputs, swapped
+from fewer.runtime.gather import Sample, block_calls, run_watched, sample_inputs, swapped
 from fewer.runtime.model import chosen, linear_layers, replace
 from fewer.runtime.skipping import ActivationSparseLinear, Cut, GatedCut, largest
 from fewer.score.inputs import cut, greedy_keeps, keep_within
@@ -31,7 +31,11 @@ _LARGE = 1e30
 
 @dataclass(frozen=True, slots=True)
 class InputSparse:
-    """A model whose layers skip inputs, and what was decided for each: shares kept were measured on the data."""
+    """A model whose layers skip inputs, and what was decided for each: shares kept were measured on the data.
+
+    `unseen` are layers that no token of the data reached, or zeros alone, with the tokens that each saw: they read
+    every input.
+    """
 
     model: nn.Module
     score: str
@@ -40,6 +44,7 @@ class InputSparse:
     observed: Mapping[str, float]
     sizes: Mapping[str, int]
     seed: int = 0
+    unseen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -109,7 +114,8 @@ def sparsify_inputs(
         wanted = {name: gate for name, gate in gates_of(model).items() if _wanted(name, only, skip, named)}
         return _gated(model, wanted, batches, keep, dtype)
     layers = _layers(model, only, skip, named)
-    samples = sample_inputs(model, batches, layers, dtype)
+    samples, unseen = _seen(sample_inputs(model, batches, layers, dtype))
+    layers = {name: layer for name, layer in layers.items() if name in samples}
     rule = _Rule(score, pattern, within, seed)
     worths = {name: _Worth(layer, name, rule, samples[name]) for name, layer in layers.items()}
     sizes = {name: layer.weight.numel() for name, layer in layers.items()}
@@ -120,7 +126,7 @@ def sparsify_inputs(
     cuts = {name: worth.cut(max(keeps[name], 1e-6)) for name, worth in worths.items()}
     observed = {name: float(worth.mask(worth.inputs, cuts[name]).float().mean()) for name, worth in worths.items()}
     install(model, score, cuts, observed, seed)
-    return InputSparse(model, score, cuts, keeps, observed, sizes, seed)
+    return InputSparse(model, score, cuts, keeps, observed, sizes, seed, unseen)
 
 
 def install(
@@ -295,16 +301,14 @@ def _gated(
     if not gates:
         raise FewerError("score 'cats' needs gated blocks (gate_proj, up_proj, down_proj and act_fn); none was found")
     samples = {name: Sample() for name in gates}
+    real: list[Tensor | None] = [None]
     handles = [
-        gate.act_fn.register_forward_hook(lambda _m, _a, output, sample=samples[name]: sample.add(output))  # type: ignore[union-attr, operator]
+        gate.act_fn.register_forward_hook(lambda _m, _a, output, sample=samples[name]: sample.add(output, real[0]))  # type: ignore[union-attr, operator]
         for name, gate in gates.items()
     ]
-    try:
-        for batch in batches:
-            run(model, batch, dtype)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_watched(model, batches, handles, real, dtype)
+    samples, unseen = _seen(samples)
+    gates = {name: gate for name, gate in gates.items() if name in samples}
     keeps = {name: keep[name] if isinstance(keep, Mapping) else keep for name in gates}
     worth = find("input-score", "cats").target
     seen = {name: worth(samples[name].values(name)) for name in gates}
@@ -312,7 +316,15 @@ def _gated(
     observed = {name: float((values >= cuts[name].threshold).float().mean()) for name, values in seen.items()}
     sizes = {name: gate.down_proj.weight.numel() for name, gate in gates.items()}  # type: ignore[union-attr, operator]
     install(model, "cats", cuts, observed)
-    return InputSparse(model, "cats", cuts, keeps, observed, sizes)
+    return InputSparse(model, "cats", cuts, keeps, observed, sizes, unseen=unseen)
+
+
+def _seen(samples: dict[str, Sample]) -> tuple[dict[str, Sample], dict[str, int]]:
+    """The samples from which a cut can be taken, and how many tokens the other layers saw."""
+    found = {name: sample for name, sample in samples.items() if sample.tells}
+    if not found:
+        raise FewerError(f"no token of the data reached a layer to be cut, first '{next(iter(samples))}'")
+    return found, {name: sample.seen for name, sample in samples.items() if name not in found}
 
 
 def keep_for_tolerance(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fewer.budget.allocation import Counts, set_aside
 from fewer.events import BlockDone, EvidenceProgress, LayerDone, Progress, StageStarted, emit
 from fewer.method import FewerError, find
 from fewer.plan import Plan, allocate, unit_shapes
@@ -34,6 +35,12 @@ WHOLE_MODEL = frozenset(
 )
 
 
+#: A note about missing evidence names so many layers.
+_NAMED = 8
+#: What is said of a layer whose share no loss could decide.
+_UNJUDGED = "no token of the windows that losses are measured on reached it: even share, or dense where there is none"
+
+
 def missing_data(plan: Plan) -> FewerError:
     """What to say when the recipe needs calibration data and there is none."""
     from fewer.plan import evidence_of
@@ -56,6 +63,7 @@ class Engine:
     masks: Masks = field(default_factory=Masks)
     results: dict[str, LayerResult] = field(default_factory=dict)
     layer_notes: dict[str, dict[str, float | str]] = field(default_factory=dict)
+    unjudged: set[str] = field(default_factory=set)
     rounds: int = 0
     clock: float = field(default_factory=time.monotonic)
 
@@ -95,16 +103,36 @@ class Engine:
         blocks = {name: row.block for name, row in rows.items()}
         given: dict[str, Any] = {}
         needs = self._budget_needs
+        self.unjudged = set() if losses is None else losses.unreached
+        if "weights" in needs:
+            given["weights"] = {layer.name: working(layer.name, layer.read()) for layer in layers}
+        if "scores" in needs:
+            given["scores"] = self._unit_scores(layers, evidence)
         if self.needs_losses:
             if losses is None:
                 raise FewerError(f"budget '{self.recipe.budget}' measures losses of the model: give calibration data")
             given |= losses.supply(needs, self.recipe.mean_keep() if keep is None else keep)
-        if "weights" in needs:
-            given["weights"] = {layer.name: working(layer.name, layer.read()) for layer in layers}
-        if "scores" in needs:
-            given["scores"] = {layer.name: self._unit_scores(layer, evidence.get(layer.name, {})) for layer in layers}
-        counts = allocate(self.recipe, self.job.pattern, shapes, blocks, given, keep)
+        counts = self._allocated(shapes, blocks, given, keep)
         self.counts, self.job = counts, dataclasses.replace(self.job, shares=counts.shares)
+
+    def _allocated(
+        self,
+        shapes: dict[str, tuple[int, ...]],
+        blocks: dict[str, int | None],
+        given: dict[str, Any],
+        keep: float | None,
+    ) -> Counts:
+        """Counts of all layers; one that the budget knows nothing of gets the even share, or stays dense."""
+        if not self.unjudged:
+            return allocate(self.recipe, self.job.pattern, shapes, blocks, given, keep)
+        asked = (self.recipe.mean_keep() if keep is None else keep) if "keep" in self._budget_needs else None
+        aside, rest = set_aside(shapes, self.unjudged, asked)
+        known = {name: shape for name, shape in shapes.items() if name not in aside}
+        given = {key: _without(value, aside) for key, value in given.items()}
+        judged = allocate(self.recipe, self.job.pattern, known, _without(blocks, aside), given, rest) if known else {}
+        return Counts(
+            {name: aside[name] if name in aside else judged[name] for name in shapes}, getattr(judged, "shares", None)
+        )
 
     @property
     def _fixed_counts(self) -> bool:
@@ -129,16 +157,21 @@ class Engine:
         """Whether counts can only be given out once every weight has been read."""
         return bool({"scores", "weights"} & self._budget_needs) or self.needs_losses
 
-    def _unit_scores(self, layer: Layer, evidence: Mapping[str, Tensor]) -> Tensor:
-        weight = working(layer.name, layer.read())
-        scores: Tensor = self.job.pattern.pool(self.job.scores(layer.name, weight, evidence))
-        return scores
+    def _unit_scores(self, layers: Iterable[Layer], evidence: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The scores of the units of every layer, and on the way, of which layers nothing was measured."""
+        found: dict[str, Tensor] = {}
+        for layer in layers:
+            weight = working(layer.name, layer.read())
+            worth = self.job.worth(layer.name, weight, evidence.get(layer.name, {}))
+            found[layer.name] = self.job.pattern.pool(worth.scores)
+            if worth.lack:
+                self.unjudged.add(layer.name)
+        return found
 
     def prune_layer(self, layer: Layer, evidence: Mapping[str, Tensor]) -> None:
         """Score, choose, update and write one layer, and remember what came of it."""
-        known = dict(evidence)
         before = self.masks[layer.name] if self.rounds and layer.name in self.masks else None
-        solved = self.job.solve(layer.name, layer.read(), known, self.counts[layer.name], before=before)
+        solved = self.job.solve(layer.name, layer.read(), evidence, self.counts[layer.name], before=before)
         layer.write(solved.weight)
         if solved.bias is not None:
             _add_bias(layer, solved.bias)
@@ -149,8 +182,11 @@ class Engine:
         self.masks.put(layer.name, solved.mask)
         kept, total = int(solved.mask.sum()), solved.mask.numel()
         self.results[layer.name] = LayerResult(layer.name, layer.block, layer.shape, kept, total, solved.damage)
-        if solved.notes:
-            self.layer_notes[layer.name] = dict(solved.notes)
+        notes = dict(solved.notes)
+        if layer.name in self.unjudged and "evidence" not in notes:
+            notes["budget"] = _UNJUDGED
+        if notes:
+            self.layer_notes[layer.name] = notes
         emit(self.progress, LayerDone(layer.name, layer.block, kept, total, solved.damage))
 
     def visitor(self, blocks: int) -> Callable[[Iterable[Layer], Mapping[str, Mapping[str, Tensor]]], None]:
@@ -172,19 +208,32 @@ class Engine:
     def notes(self) -> tuple[str, ...]:
         """What the updates had to say, each thing once, with the number of layers; first, what no layer is made of."""
         heard: dict[str, list[str]] = {}
+        named: dict[str, int] = {}
         for name, notes in self.layer_notes.items():
             for key, value in notes.items():
                 if isinstance(value, str):
                     said = f"{self.recipe.update} chose {value}" if key == "solver" else value
                     heard.setdefault(said, []).append(name)
-        found = [
-            f"{text} (layer {names[0]})" if len(names) == 1 else f"{text} ({len(names)} layers, first {names[0]})"
-            for text, names in heard.items()
-        ]
+                    named[said] = _NAMED if key == "evidence" else 1
+        found = [f"{text} ({_layers(names, named[text])})" for text, names in heard.items()]
         unseen = self.plan.unseen
         if unseen > self.plan.total // 100:
             found.insert(0, f"{unseen:,} weights belong to no layer and were left alone: `fewer plan` names them")
         return tuple(found)
+
+
+def _layers(names: Sequence[str], named: int) -> str:
+    """Which layers a note is about: all of them where they are no more than `named`."""
+    if len(names) <= named:
+        return f"layer{'s' * (len(names) > 1)} {', '.join(names)}"
+    return f"{len(names)} layers, first {names[0]}{'; the report lists them' if named > 1 else ''}"
+
+
+def _without(table: Any, names: Collection[str]) -> Any:
+    """A mapping by layer (or a mapping of such) without some layers; anything else as it is."""
+    if not isinstance(table, Mapping):
+        return table
+    return {key: _without(value, names) for key, value in table.items() if key not in names}
 
 
 def run_rounds(engine: Engine, opened: Opened, batches: Batches | None, names: tuple[str, ...]) -> None:

@@ -56,9 +56,31 @@ class Losses:
         self._dtype = dtype or dtype_of(opened.module)
         self._layers = {layer.name: layer for layer in layers}
         self._batches = list(_first(batches, _WINDOWS))
-        self._dense = [row for batch in self._batches for row in self._outputs(batch)]
+        self._dense, self.unreached = self._begin(layers)
         self._curve: dict[str, dict[float, list[float]]] = {}
         self._trials = 0
+
+    def _begin(self, layers: Sequence[Layer]) -> tuple[list[tuple[Tensor, float | None]], set[str]]:
+        """Outputs of the model as it is, and the layers that no token of these windows reached, or zeros alone."""
+        from fewer.adapt.capture import Tap
+        from fewer.adapt.run import mask_of
+
+        watched = [layer for layer in layers if layer.kind != "embedding"]
+        unreached = {layer.name for layer in watched}
+
+        def seen(layer: Layer, rows: Any) -> None:
+            if layer.name in unreached and bool(rows.values.any()):
+                unreached.discard(layer.name)
+
+        found = []
+        with Tap(watched, on_input=seen) as tap:
+            for batch in self._batches:
+                tap.forget()
+                tap.mask = mask_of(batch)
+                found += list(self._outputs(batch))
+        if not found:
+            raise FewerError("no window of the data has a token to predict: losses of cuts cannot be measured")
+        return found, unreached
 
     def supply(self, names: set[str], keep: float) -> dict[str, Any]:
         """What a budget asks for, by name; the curve is measured once, however many budgets ask for it."""
@@ -155,7 +177,10 @@ class Losses:
             raise FewerError("the model gives NaN or infinite outputs while losses of cuts are measured")
         text = _is_text(out, batch)
         for row in range(out.shape[0]):
-            yield _token_losses(out[row], batch, row) if text else (out[row], None)
+            if not text:
+                yield out[row], None
+            elif bool(_live(batch, row).any()):
+                yield _token_losses(out[row], batch, row)
 
 
 def _first(batches: Batches, windows: int) -> Iterator[Mapping[str, Tensor]]:
@@ -176,8 +201,18 @@ def _token_losses(out: Tensor, batch: Mapping[str, Tensor], row: int) -> tuple[T
     """Log-probabilities of the next token at every real position of a window, and their mean loss."""
     import torch
 
-    tokens, attention = batch["input_ids"][row], batch.get("attention_mask")
-    live = torch.ones(len(tokens) - 1, dtype=torch.bool) if attention is None else attention[row, 1:].bool()
+    tokens, live = batch["input_ids"][row], _live(batch, row)
     logs = torch.log_softmax(out[:-1][live], dim=-1)
     own = -logs.gather(1, tokens[1:][live].to(logs.device)[:, None])
-    return logs, float(own.double().mean()) if own.numel() else 0.0
+    return logs, float(own.double().mean())
+
+
+def _live(batch: Mapping[str, Tensor], row: int) -> Tensor:
+    """Which next tokens of a window are real, and predicted from a real one."""
+    import torch
+
+    attention = batch.get("attention_mask")
+    if attention is None:
+        return torch.ones(batch["input_ids"].shape[1] - 1, dtype=torch.bool)
+    real = attention[row].bool()
+    return real[1:] & real[:-1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewer.method import FewerError, Method, find
 from fewer.recipe import Recipe
+from fewer.verbs._unmeasured import Worth, lack_of, unrepaired, worth_of
 from fewer.verbs.result import Histogram
 
 if TYPE_CHECKING:
@@ -73,17 +74,19 @@ class Job:
         given = _seeded(method, options, self.recipe.seed, layer)
         return given | ({"length": 1} if self.windowed and "length" in method.knobs else {})
 
-    def scores(self, name: str, weight: Tensor, evidence: Mapping[str, Tensor]) -> Tensor:
-        """The worth of every weight of one layer, refused if not finite."""
+    def worth(self, name: str, weight: Tensor, evidence: Mapping[str, Tensor]) -> Worth:
+        """What every weight of one layer is worth, refused if not finite; magnitude where nothing was measured."""
         import torch
 
-        supply = {**evidence, "weight": weight}
-        arguments = [_given(supply, need, self.score, name) for need in self.score.needs]
-        options = self._knobs(self.score, self.recipe.score_options, name)
-        scores: Tensor = self.score.target(*arguments, **options)
-        if not bool(torch.isfinite(scores).all()):
+        def ask() -> Tensor:
+            arguments = [_given(evidence, weight, need, self.score, name) for need in self.score.needs]
+            scores: Tensor = self.score.target(*arguments, **self._knobs(self.score, self.recipe.score_options, name))
+            return scores
+
+        found = worth_of(self.score, weight, evidence, ask)
+        if not bool(torch.isfinite(found.scores).all()):
             raise FewerError(f"score '{self.score.name}' is NaN or infinite in layer '{name}'")
-        return scores
+        return found
 
     def measured(self, stored: Tensor, weight: Tensor) -> Tensor:
         """The weight that scores are computed from: as it is stored where the authors' script takes it so."""
@@ -97,7 +100,7 @@ class Job:
         count: int,
         *,
         before: Tensor | None = None,
-        worth: Tensor | None = None,
+        worth: Worth | None = None,
     ) -> Solved:
         """Prune one layer.
 
@@ -107,24 +110,38 @@ class Job:
             evidence: what was measured about it.
             count: units that stay.
             before: mask of an earlier round; what it dropped stays dropped.
-            worth: its scores, where somebody has computed them already.
+            worth: what its weights are worth, where somebody has computed that already.
         """
         import torch
 
         weight = working(name, stored)
-        scores = self.scores(name, self.measured(stored, weight), evidence) if worth is None else worth
+        found = self.worth(name, self.measured(stored, weight), evidence) if worth is None else worth
+        scores = found.scores
         if before is not None:
             scores = torch.where(before, scores, scores.min() - 1.0)
         chosen = self.rule(name, stored, count)
         mask = chosen.select(scores)
-        supply = {**evidence, "weight": weight, "mask": mask}
+        lack = found.lack or lack_of(self.update, evidence)
+        if lack:
+            made = unrepaired(weight, mask, lack, "the largest weights" if found.lack else "")
+        else:
+            made = self._updated(name, weight, mask, chosen, evidence)
+        return self.finish(name, stored, weight, scores, made, evidence)
+
+    def _updated(
+        self, name: str, weight: Tensor, mask: Tensor, chosen: Rule, evidence: Mapping[str, Tensor]
+    ) -> Updated:
+        """What the update makes of a layer."""
         options = self._knobs(self.update, self.recipe.update_options, name)
         if self.recipe.choose == "update":
             options["rule"] = chosen
         if "limits" in self.update.knobs:
             options["limits"] = chosen
-        made = self.update.target(*(_given(supply, need, self.update, name) for need in self.update.needs), **options)
-        return self.finish(name, stored, weight, scores, made, evidence)
+        given = [
+            mask if need == "mask" else _given(evidence, weight, need, self.update, name) for need in self.update.needs
+        ]
+        made: Updated = self.update.target(*given, **options)
+        return made
 
     def rule(self, name: str, stored: Tensor, count: int) -> Rule:
         """What the mask of this layer has to satisfy."""
@@ -145,14 +162,16 @@ class Job:
             raise FewerError(f"update '{self.update.name}' gives NaN or infinity in layer '{name}'; nothing is written")
         self.histograms.add(weight, scores, made.mask)
         gram = evidence.get("input_gram")
-        damage = None if gram is None else relative_damage(weight, after.to(weight.dtype), gram)
+        told = gram is not None and bool(gram.any())
+        damage = relative_damage(weight, after.to(weight.dtype), gram) if gram is not None and told else None
         return Solved(after, made.mask, made.bias, damage, {**made.notes, **self._singular(gram, made)})
 
     def _singular(self, gram: Tensor | None, made: Updated) -> dict[str, str]:
         """A note where the solver worked on a Gram matrix that has no inverse of its own."""
         from fewer.update._gram import SINGULAR, singular
 
-        if gram is None or "input_gram" not in self.update.needs or "singular" in made.notes or bool(made.mask.all()):
+        silent = gram is None or "singular" in made.notes or "evidence" in made.notes
+        if silent or "input_gram" not in self.update.needs or bool(made.mask.all()):
             return {}
         return {"singular": SINGULAR} if singular(gram) else {}
 
@@ -228,10 +247,12 @@ class Histograms:
         self.counts[title, kept] = self.counts.get((title, kept), 0) + counts
 
 
-def _given(supply: Mapping[str, Any], need: str, method: Method, layer: str) -> Any:
-    if need not in supply:
+def _given(evidence: Mapping[str, Tensor], weight: Tensor, need: str, method: Method, layer: str) -> Tensor:
+    if need == "weight":
+        return weight
+    if need not in evidence:
         raise FewerError(f"{method.kind} '{method.name}' needs {need}, which was not measured for layer '{layer}'")
-    return supply[need]
+    return evidence[need]
 
 
 def _seeded(method: Method, options: Mapping[str, Any], seed: int, layer: str) -> dict[str, Any]:

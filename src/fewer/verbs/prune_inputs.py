@@ -193,8 +193,9 @@ def _result(plan: Plan, found: InputSparse, opened: Opened, seconds: float, dens
         LayerResult(row.name, row.block, row.shape, round(found.observed.get(row.name, 1.0) * row.total), row.total)
         for row in plan.rows
     )
-    left = [row.name for row in plan.rows if row.name not in found.cuts]
-    notes = (f"{len(left)} layers stay as they are, first {left[0]}",) if left else ()
+    left = [row.name for row in plan.rows if row.name not in found.cuts and row.name not in found.unseen]
+    notes = tuple(f"no evidence ({n:,} tokens): layer {name} reads every input" for name, n in found.unseen.items())
+    notes += (f"{len(left)} layers stay as they are, first {left[0]}",) if left else ()
     return InputPruned(
         source=opened, masks={}, plan=plan, layers=rows, seconds=seconds, notes=notes, model_hash=dense_hash,
         inputs=found,

@@ -20,6 +20,7 @@ from fewer.verbs._engine import Engine, missing_data, ticker
 from fewer.verbs._losses import Losses
 from fewer.verbs._shelf import Shelf, stored
 from fewer.verbs._solve import Solved, working
+from fewer.verbs._unmeasured import Worth, lack_of
 from fewer.verbs.compare import compare
 from fewer.verbs.prune import result_of
 from fewer.verbs.pruned import Pruned
@@ -325,7 +326,7 @@ def _solve(
     emit(progress, StageStarted("solving", len(layers)))
     homes = {name: {layer.name: layer for layer in target.candidates} for name, target in targets.items()}
     for layer in layers:
-        stored, known = layer.read(), dict(store[layer.name])
+        stored, known = layer.read(), store[layer.name]
         for name, (solved, seconds) in _solve_layer(layer.name, stored, known, engines, chains).items():
             if name in targets:
                 homes[name][layer.name].write(solved.weight)
@@ -347,24 +348,26 @@ def _solve_layer(
 ) -> dict[str, tuple[Solved, float]]:
     """All levels of one layer, and what each of them took: scores and factorisations are shared where they can be."""
     weight = working(name, stored)
-    scores: dict[str, Tensor] = {}
+    worth: dict[str, Worth] = {}
     found: dict[str, tuple[Solved, float]] = {}
     for chain in chains:
         clock = time.monotonic()
         job = engines[chain[0]].job
         key = json.dumps([job.recipe.score, job.recipe.score_options, job.recipe.seed], sort_keys=True, default=str)
-        if key not in scores:
-            scores[key] = job.scores(name, job.measured(stored, weight), known)
-        if _chained(job.recipe):
+        if key not in worth:
+            worth[key] = job.worth(name, job.measured(stored, weight), known)
+        if _chained(job.recipe) and not worth[key].lack and not lack_of(job.update, known):
             rules = [engines[level].job.rule(name, stored, engines[level].counts[name]) for level in chain]
             made = solve_levels(weight, known["input_gram"], rules, **job.recipe.update_options)
             solved = [
-                engines[level].job.finish(name, stored, weight, scores[key], one, known)
+                engines[level].job.finish(name, stored, weight, worth[key].scores, one, known)
                 for level, one in zip(chain, made, strict=True)
             ]
         else:
-            count = engines[chain[0]].counts[name]
-            solved = [job.solve(name, stored, known, count, worth=scores[key])]
+            solved = [
+                engines[level].job.solve(name, stored, known, engines[level].counts[name], worth=worth[key])
+                for level in chain
+            ]
         seconds = (time.monotonic() - clock) / len(chain)
         found.update({level: (one, seconds) for level, one in zip(chain, solved, strict=True)})
     return found
