@@ -52,6 +52,8 @@ class _Entry(Protocol):
     def type(self) -> str: ...
     @property
     def dimensions(self) -> tuple[int, ...]: ...
+    @property
+    def tied(self) -> str: ...
 
 
 class _Outline(Protocol):
@@ -301,11 +303,15 @@ def _choose(entries: Sequence[_Entry], recipe: Recipe) -> tuple[list[_Entry], tu
     if not chosen:
         raise FewerError("no layer is left to prune; loosen only or skip")
     taken = {entry.name for entry in chosen}
+    chosen = [entry for entry in chosen if entry.tied not in taken]
+    taken = {entry.name for entry in chosen}
     rest = tuple(Excluded(e.name, e.shape, _reason(e, recipe)) for e in entries if e.name not in taken)
     return chosen, rest
 
 
 def _reason(entry: _Entry, recipe: Recipe) -> str:
+    if recipe.only and entry.tied:
+        return f"its weight is that of {entry.tied}"
     if not entry.default and not recipe.only:
         return "embedding" if entry.kind == "embedding" else "left alone unless named: head, router or tied weight"
     return "not among only" if recipe.only else "named by skip"

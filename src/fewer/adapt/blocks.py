@@ -63,15 +63,20 @@ def candidates_of(root: nn.Module, blocks: tuple[Block, ...]) -> tuple[Layer, ..
     """Every weight matrix of the model, its block and whether it is pruned by default filled in."""
     from_transformers = is_a(root, "PreTrainedModel")
     layers = tuple(layers_of(root))
-    home = {id(part): block.index for block in blocks for part in block.module.modules()}
-    tied = {id(layer.tensor()) for layer in layers if layer.kind == "embedding"}
+    homes: dict[int, set[int]] = {}
+    for block in blocks:
+        for part in block.module.modules():
+            homes.setdefault(id(part), set()).add(block.index)
+    tied = {name for layer in layers if layer.tied for name in (layer.name, layer.tied)}
     routers = {id(module) for module in _routers(root)}
     for layer in layers:
-        layer.block = home.get(id(layer.module))
+        inside = [homes.get(id(module), set()) for module in layer.uses]
+        layer.blocks = tuple(sorted(set().union(*inside)))
+        layer.block = min(layer.blocks) if all(inside) else None
         layer.default = not (
             layer.kind == "embedding"
-            or id(layer.tensor()) in tied
-            or id(layer.module) in routers
+            or layer.name in tied
+            or any(id(module) in routers for module in layer.uses)
             or _is_depthwise(layer.module)
             or (from_transformers and layer.block is None)
         )

@@ -87,7 +87,8 @@ class Tap(AbstractContextManager["Tap"]):
         for layer in self.layers:
             if layer.kind == "embedding":
                 raise FewerError(f"layer '{layer.name}' is an embedding: it has no inputs to measure, only its weight")
-            homes.setdefault(id(layer.module), (layer.module, []))[1].append(layer)
+            for module in layer.uses:
+                homes.setdefault(id(module), (module, []))[1].append(layer)
         experts = [layer for layer in self.layers if layer.kind == "expert"]
         for module, found in homes.values():
             if found[0].kind != "expert":
@@ -120,7 +121,7 @@ class Tap(AbstractContextManager["Tap"]):
     def _before(self, layers: list[Layer], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         value = args[0] if args else next(iter(kwargs.values()))
         for layer in layers:
-            self.see(layer, value)
+            self.see(layer, value, module)
 
     def _after(
         self, layers: list[Layer], module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
@@ -129,14 +130,14 @@ class Tap(AbstractContextManager["Tap"]):
         for layer in layers:
             self.follow(layer, source, output)
 
-    def see(self, layer: Layer, value: Tensor) -> None:
-        """Report one layer's input."""
+    def see(self, layer: Layer, value: Tensor, module: nn.Module | None = None) -> None:
+        """Report one layer's input, in the module that multiplies it."""
         if self._on_input is None:
             return
-        key = ("conv", id(layer.module) * 4096 + (layer.index or 0)) if layer.kind == "conv2d" else ("rows", 0)
+        key = ("conv", id(module) * 4096 + (layer.index or 0)) if layer.kind == "conv2d" else ("rows", 0)
         rows = self._here.last.get(key)
         if rows is None or rows.source is not value or rows.version is None or rows.version != _version(value):
-            rows = Rows(self._rows(layer, value), value)
+            rows = Rows(self._rows(layer, value, module), value)
             self._here.last[key] = rows
         self._on_input(layer, rows)
 
@@ -157,10 +158,10 @@ class Tap(AbstractContextManager["Tap"]):
 
         output.register_hook(arrived)  # type: ignore[no-untyped-call]
 
-    def _rows(self, layer: Layer, value: Tensor) -> Tensor:
+    def _rows(self, layer: Layer, value: Tensor, module: nn.Module | None) -> Tensor:
         value = value.detach()
         if layer.kind == "conv2d":
-            return _unfold(layer, value)
+            return _unfold(layer, value, module)
         keep = self._keep(layer, value)
         flat = value.reshape(-1, value.shape[-1])
         return flat if keep is None else flat[keep]
@@ -197,9 +198,8 @@ def _version(value: Tensor) -> int | None:
     return None if value.is_inference() else int(value._version)
 
 
-def _unfold(layer: Layer, value: Tensor) -> Tensor:
+def _unfold(layer: Layer, value: Tensor, conv: nn.Module | None) -> Tensor:
     """The patches that a convolution multiplies, one a row, in the order of its flattened kernel."""
-    conv = layer.module
     assert isinstance(conv, nn.Conv2d)
     if value.ndim == 3:
         value = value[None]

@@ -40,9 +40,16 @@ class Layer:
     convolution `path.to.conv[1]`. `kind` is linear, conv1d, conv2d, expert or embedding. `block` is the index of the
     block that holds it, or None. `default` tells whether it is pruned when nobody names it. `dtype` is the type that
     the weight is stored in; `origin` has the stored values, where the model itself may hold others (see `bind`).
+
+    A parameter that several modules multiply with is one layer, named after the first: `uses` are all of them,
+    `blocks` the blocks that they lie in. `tied` names an earlier layer that holds the same numbers in another form (an
+    embedding, a transposed matrix), or is empty.
     """
 
-    __slots__ = ("block", "default", "dtype", "index", "kind", "module", "name", "origin", "parameter", "shape")
+    __slots__ = (
+        "block", "blocks", "default", "dtype", "index", "kind", "module", "name", "origin", "parameter", "shape", "tied",
+        "uses",
+    )  # fmt: skip
 
     def __init__(
         self, name: str, kind: str, module: nn.Module, parameter: str, shape: tuple[int, int], index: int | None
@@ -54,6 +61,9 @@ class Layer:
         self.shape = shape
         self.index = index
         self.block: int | None = None
+        self.blocks: tuple[int, ...] = ()
+        self.uses: tuple[nn.Module, ...] = (module,)
+        self.tied = ""
         self.default = True
         self.dtype: torch.dtype = self.tensor().dtype
         self.origin: Stored | None = None
@@ -225,13 +235,29 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def layers_of(root: nn.Module) -> Iterator[Layer]:
-    """Every weight matrix under `root`, in registration order; a module reached twice is listed once."""
+    """Every weight matrix under `root`, in registration order; a module or parameter reached twice is listed once."""
     fused = [module for module in root.modules() if is_a(module, "MultiheadAttention")]
     inside_attention = {id(child) for module in fused for child in module.modules()}
+    found: dict[tuple[Any, ...], Layer] = {}
+    places: dict[tuple[Any, ...], Layer] = {}
     for name, module in root.named_modules():
         # torch's fused attention reads these weights without calling the module: no input could be observed.
-        if id(module) not in inside_attention:
-            yield from _own_layers(name, module)
+        for layer in () if id(module) in inside_attention else _own_layers(name, module):
+            key = (id(layer.tensor()), layer.kind == "embedding", layer.index, layer.shape, layer.transposed)
+            first = found.setdefault(key, layer)
+            if first is not layer:
+                first.uses += (module,)
+                continue
+            owner = places.setdefault((*_place(layer.tensor()), layer.index), layer)
+            layer.tied = "" if owner is layer else owner.name
+    yield from found.values()
+
+
+def _place(value: Tensor) -> tuple[Any, ...]:
+    """Where numbers lie in memory, however they are seen; the object itself where they lie nowhere."""
+    if not hasattr(value, "untyped_storage") or value.device.type == "meta" or not value.numel():
+        return (id(value),)
+    return (value.untyped_storage().data_ptr(), value.storage_offset(), value.numel())
 
 
 def _own_layers(name: str, module: nn.Module) -> Iterator[Layer]:

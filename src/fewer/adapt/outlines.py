@@ -24,7 +24,10 @@ __all__ = ["LayerOutline", "Outline", "outline"]
 
 @dataclass(frozen=True, slots=True)
 class LayerOutline:
-    """What is known of a layer without reading its weight; `type` is torch's name of its stored type."""
+    """What is known of a layer without reading its weight; `type` is torch's name of its stored type.
+
+    `blocks` and `tied` are as in `Layer`.
+    """
 
     name: str
     shape: tuple[int, int]
@@ -34,6 +37,8 @@ class LayerOutline:
     default: bool
     dimensions: tuple[int, ...]
     bytes: int
+    blocks: tuple[int, ...] = ()
+    tied: str = ""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -140,7 +145,10 @@ def _quick(path: Path) -> Outline | None:
 
 def _row(layer: Layer, type_: str, width: int) -> LayerOutline:
     size = layer.shape[0] * layer.shape[1] * width
-    return LayerOutline(layer.name, layer.shape, layer.block, layer.kind, type_, layer.default, layer.dimensions, size)
+    place = (layer.blocks, layer.tied)
+    return LayerOutline(
+        layer.name, layer.shape, layer.block, layer.kind, type_, layer.default, layer.dimensions, size, *place
+    )
 
 
 def _type(layer: Layer, stored: Mapping[str, Stored], usual: Stored | None) -> tuple[str, int]:

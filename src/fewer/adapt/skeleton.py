@@ -79,24 +79,36 @@ class Filler:
     def fill(self, module: nn.Module) -> dict[tuple[int, str], Tensor]:
         """Give a module and all inside it their weights; returns what `empty` needs."""
         former: dict[tuple[int, str], Tensor] = {}
+        shared: dict[int, nn.Parameter] = {}
         for part in module.modules():
-            former.update(self.fill_own(part))
+            former.update(self.fill_own(part, shared=shared))
         return former
 
-    def fill_own(self, module: nn.Module, dtype: torch.dtype | None = None) -> dict[tuple[int, str], Tensor]:
-        """Give one module its own weights, not those of its children; half precision widened to `dtype`."""
+    def fill_own(
+        self,
+        module: nn.Module,
+        dtype: torch.dtype | None = None,
+        shared: dict[int, nn.Parameter] | None = None,
+    ) -> dict[tuple[int, str], Tensor]:
+        """Give one module its own weights, not those of its children; half precision widened to `dtype`.
+
+        A parameter of several modules stays one: `shared` holds those that were read before.
+        """
+        shared = {} if shared is None else shared
         former: dict[tuple[int, str], Tensor] = {}
         for key, value in [*module._parameters.items(), *module._buffers.items()]:
             name = None if value is None else self._first.get(id(value))
             if value is None or name is None or name not in self._parts.of:
                 continue
             former[id(module), key] = value
-            loaded = self._parts.read(name, value.shape).to(self._types[name])
-            loaded = loaded if dtype is None else widened(loaded, dtype)
-            if key in module._parameters:
-                module._parameters[key] = nn.Parameter(loaded, requires_grad=False)
-            else:
-                module._buffers[key] = loaded
+            if id(value) not in shared:
+                loaded = self._parts.read(name, value.shape).to(self._types[name])
+                loaded = loaded if dtype is None else widened(loaded, dtype)
+                if key not in module._parameters:
+                    module._buffers[key] = loaded
+                    continue
+                shared[id(value)] = nn.Parameter(loaded, requires_grad=False)
+            module._parameters[key] = shared[id(value)]
         return former
 
     def empty(self, module: nn.Module, former: dict[tuple[int, str], Tensor]) -> None:

@@ -127,6 +127,9 @@ class Stream:
         outside = [layer.name for layer in layers if layer.block is None]
         if outside:
             raise FewerError(f"layer '{outside[0]}' lies outside the blocks and cannot be streamed: skip it")
+        shared = [layer.name for layer in layers if len(layer.blocks) > 1]
+        if shared:
+            raise FewerError(f"layer '{shared[0]}' is used by several blocks and cannot be streamed: skip it")
         dtype = dtype or dtype_of(self.module)
         head = {
             "format": 1, "plan": self.key, "model": self.hash(), "data": data.hash, "compute": name_of(dtype),

@@ -196,7 +196,7 @@ def stages(opened: Opened, data: Batches, layers: Sequence[Layer], dtype: torch.
     with evaluating(opened.module), torch.no_grad():
         if inside:
             try:
-                chain = _Chain(opened, data, dtype)
+                chain = _chain(opened, data, inside, dtype)
             except NotAChain:
                 yield from _rerun(opened, data, inside, dtype)
             else:
@@ -206,6 +206,13 @@ def stages(opened: Opened, data: Batches, layers: Sequence[Layer], dtype: torch.
             yield _Whole(opened, data, tuple(outside), None, dtype)
         else:
             yield from (_Whole(opened, data, (layer,), None, dtype) for layer in outside)
+
+
+def _chain(opened: Opened, data: Batches, layers: Sequence[Layer], dtype: torch.dtype) -> _Chain:
+    """The blocks as a chain; a weight of several blocks has to see the inputs of all of them at once."""
+    if any(len(layer.blocks) > 1 for layer in layers):
+        raise NotAChain
+    return _Chain(opened, data, dtype)
 
 
 def _rerun(opened: Opened, data: Batches, layers: Sequence[Layer], dtype: torch.dtype) -> Iterator[Stage]:

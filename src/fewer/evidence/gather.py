@@ -282,7 +282,7 @@ class _Sums:
             self.apart = self.apart and not self._tap.routed
         if self.of("block"):
             for block in source.blocks:
-                mine = [layer for layer in layers if layer.block == block.index]
+                mine = [layer for layer in layers if block.index in layer.blocks]
                 if mine:
                     handle = block.module.register_forward_hook(self._block_hook(mine), with_kwargs=True)
                     stack.callback(handle.remove)

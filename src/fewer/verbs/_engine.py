@@ -302,11 +302,12 @@ def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:
 
 
 def _add_bias(layer: Layer, change: Tensor) -> None:
-    """Shift the bias of a layer; a layer without one cannot take it."""
+    """Shift the bias of a layer, in every module that uses it; one without a bias cannot take it."""
     import torch
 
-    bias = getattr(layer.module, "bias", None)
-    if bias is None:
+    found = {id(bias): bias for module in layer.uses if (bias := getattr(module, "bias", None)) is not None}
+    if any(getattr(module, "bias", None) is None for module in layer.uses):
         raise FewerError(f"layer '{layer.name}' has no bias to compensate with; choose another update or skip it")
     with torch.no_grad():
-        bias.add_(change.to(bias.dtype))
+        for bias in found.values():
+            bias.add_(change.to(bias.dtype))

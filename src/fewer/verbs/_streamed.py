@@ -72,9 +72,13 @@ def _needs_memory(plan: Plan, outline: Outline) -> str:
     recipe = plan.recipe
     if outline.kind != "causal-lm" or not outline.blocks:
         return f"a model of kind '{outline.kind}'"
+    names = {row.name for row in plan.rows}
     outside = next((row.name for row in plan.rows if row.block is None), None)
     if outside is not None:
         return f"layer '{outside}', which lies outside the blocks,"
+    shared = next((x.name for x in outline.candidates if len(x.blocks) > 1 and x.name in names), None)
+    if shared is not None:
+        return f"layer '{shared}', whose weight several blocks share,"
     if recipe.steps > 1:
         return f"steps = {recipe.steps}"
     if recipe.order == "at-once":
