@@ -299,11 +299,10 @@ def _choose(entries: Sequence[_Entry], recipe: Recipe) -> tuple[list[_Entry], tu
     """The layers that the filters leave, and the reason for each of the others."""
     from fewer.adapt.layers import select_layers
 
-    chosen = list(select_layers(entries, only=recipe.only, skip=recipe.skip))
+    named = select_layers(entries, only=recipe.only, skip=recipe.skip)
+    chosen = [entry for entry in named if entry.tied not in {other.name for other in named}]
     if not chosen:
         raise FewerError("no layer is left to prune; loosen only or skip")
-    taken = {entry.name for entry in chosen}
-    chosen = [entry for entry in chosen if entry.tied not in taken]
     taken = {entry.name for entry in chosen}
     rest = tuple(Excluded(e.name, e.shape, _reason(e, recipe)) for e in entries if e.name not in taken)
     return chosen, rest
