@@ -47,8 +47,8 @@ class Layer:
     """
 
     __slots__ = (
-        "block", "blocks", "default", "dtype", "index", "kind", "module", "name", "origin", "parameter", "shape", "tied",
-        "uses",
+        "block", "blocks", "default", "dtype", "index", "kind", "module", "name", "origin", "parameter", "shape",
+        "tied", "uses",
     )  # fmt: skip
 
     def __init__(
