@@ -15,7 +15,7 @@ demo: install
 	$(BIN)/fewer demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 check: install
 	$(BIN)/python scripts/check.py

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 
-import pytest
-from hypothesis import settings
+# One thread a process, before anything starts a pool: tests are small, and `make test` runs one worker a core.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 # The same examples in every run, so that a failure is one of the change that it stands beside; new ones on request:
 # pytest --hypothesis-profile=explore

@@ -11,6 +11,7 @@ import ast
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from fewer.method import ROOMS, Method, find, load_extensions
@@ -55,7 +56,12 @@ def listing() -> tuple[Listed, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
-def _of_room(room: str) -> Iterator[Listed]:
+@cache
+def _of_room(room: str) -> tuple[Listed, ...]:
+    return tuple(_read_room(room))
+
+
+def _read_room(room: str) -> Iterator[Listed]:
     package = Path(__file__).resolve().parent
     place = package / room.replace(".", "/")
     for path in sorted(place.glob("*.py")):

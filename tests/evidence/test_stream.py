@@ -311,7 +311,7 @@ def wait_for(journal: Path, lines: int, process: subprocess.Popen[bytes]) -> Non
 
 @pytest.mark.slow
 def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path):
-    big(tmp_path / "m", hidden=512, inner=1408, layers=16, heads=8, vocabulary=2000, shards=4)
+    big(tmp_path / "m", hidden=256, inner=704, layers=16, heads=4, vocabulary=500, shards=4)
     assert start(tmp_path / "m", tmp_path / "calm", 8, 64).wait() == 0
     dice, kills = random.Random(0), 0
     for lines in (4, 9, 13):
@@ -330,7 +330,7 @@ def test_a_model_of_1300_million_parameters_needs_less_than_its_size(tmp_path):
     big(tmp_path / "m", hidden=2048, inner=5504, layers=24, heads=16, vocabulary=32000, shards=8)
     size = sum(file.stat().st_size for file in (tmp_path / "m").iterdir())
     assert size > 2.6e9
-    assert start(tmp_path / "m", tmp_path / "out", 8, 128, tmp_path / "peak").wait(timeout=600) == 0
+    assert start(tmp_path / "m", tmp_path / "out", 2, 32, tmp_path / "peak").wait(timeout=600) == 0
     peak = (tmp_path / "peak").read_text()
     if not peak:
         pytest.skip("this system does not tell a program's peak memory")
