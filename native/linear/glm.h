@@ -27,6 +27,7 @@ typedef struct {
 } Working;
 
 double fewer_glm_evaluate(const Model *m, const double *eta, double *slope, double *bend);
+double fewer_glm_conjugate(const Model *m, double scale);
 double fewer_glm_price(const Model *m, const double *b);
 void fewer_glm_settle(Model *m);
 void fewer_glm_gradients(const Model *m, const int64_t *list, int64_t count);

@@ -42,7 +42,7 @@ double fewer_glm_evaluate(const Model *m, const double *eta, double *slope, doub
 
 /* sum_i s_i loss*(scale * slope_i / s_i); infinite outside the domain, which scaling towards zero never leaves. */
 FEWER_CLONES
-static double conjugate(const Model *m, double scale)
+double fewer_glm_conjugate(const Model *m, double scale)
 {
     double sum = 0;
     for (int64_t i = 0; i < m->n; i++) {
@@ -142,7 +142,7 @@ double fewer_glm_gap(const Model *m, const int64_t *list, int64_t count, double 
             top = fabs(g) / l1;
     }
     *scale = 1 / top, *kkt = worst;
-    double dual = -conjugate(m, *scale);
+    double dual = -fewer_glm_conjugate(m, *scale);
     for (int64_t e = 0; e < count; e++) {
         const int64_t j = list ? list[e] : e;
         const double l1 = m->lam * m->l1[j], l2 = m->lam * m->l2[j], u = *scale * m->g[j];

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import tiers
+from fewer.linear.blocks import Blocks
+from fewer.linear.joint import can_join, joint_path
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss, Squared
 from fewer.linear.matrix import Dense, Matrix, as_matrix
@@ -101,6 +103,12 @@ def glm_path(
     native = tiers.native()
     if native is not None and isinstance(matrix, Dense) and hasattr(loss, "code"):
         return _compiled(native, matrix, target, loss, s, terms, intercept, given, count, ratio, tol, max_iter, duals)
+    if terms.low is None and can_join(matrix, loss):
+        out = np.isinf(terms.l1)
+        shape = Blocks(
+            np.ones(p, np.int64), np.where(out, 0.0, terms.l1), np.where(out, np.inf, 0.0), np.where(out, 0.0, terms.l2)
+        )
+        return joint_path(matrix, target, loss, s, shape, intercept, given, count, ratio, tol, max_iter, duals)
     return newton_path(matrix, target, loss, s, terms, intercept, given, count, ratio, tol, max_iter, duals)
 
 

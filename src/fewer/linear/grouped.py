@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fewer.linear.blocks import Blocks, blocks, positions
 from fewer.linear.coupled import Multinomial, Ordinal
+from fewer.linear.joint import can_join, joint_path
 from fewer.linear.losses import Huber, Loss, Quantile, Squared
 from fewer.linear.matrix import Matrix, as_matrix
 from fewer.linear.newton import _Fit, _Model
@@ -88,9 +89,13 @@ def group_path(
         np.add.reduceat((scale > 0).astype(float), shape.starts) == 0 if standardize else np.zeros(len(members), bool)
     )
     shape = Blocks(shape.sizes, shape.one, np.where(flat, np.inf, shape.two), shape.ridge)
-    model = _Grouped(as_matrix(X), target, loss, s, shape, intercept and loss.intercept)
     ratio = (1e-3 if n > p else 1e-2) if ratio is None else ratio
-    path = _follow(model, _grid_given(lams), count, ratio, tol, max_iter)
+    given, matrix = _grid_given(lams), as_matrix(X)
+    if can_join(matrix, loss):
+        path = joint_path(matrix, target, loss, s, shape, intercept, given, count, ratio, tol, max_iter, False)
+    else:
+        model = _Grouped(matrix, target, loss, s, shape, intercept and loss.intercept)
+        path = _follow(model, given, count, ratio, tol, max_iter)
     place = np.argsort(order[path.columns])
     values = path.values / np.where(scale > 0, scale, 1.0)[path.columns].reshape(-1, *([1] * (path.values.ndim - 1)))
     return _replaced(path, order[path.columns][place], values[place])

@@ -1,0 +1,447 @@
+/* Proximal Newton on all parameters at once, along a path; every solution is certified by a dual point. */
+#include "joint.h"
+#include "linear.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    Joint *j;
+    int64_t groups, most;
+    const int64_t *first;               /* of the columns of a group; groups + 1 */
+    const double *one, *two, *ridge;
+    int caution;                        /* how short the last steps had to be cut, for losses that are straight in parts */
+    double lam, goal;
+    double *grad;                       /* p K: minus X' slope */
+    int64_t *columns, *starts;
+    double *prices, *shifts, *line, *trial, *b, *pulled;
+    Quadratic quadratic;
+} Task;
+
+static int shut(const Task *t, int64_t g)
+{
+    return !isfinite(t->two[g]);
+}
+
+static int is_free(const Task *t, int64_t g)
+{
+    return !shut(t, g) && (t->lam == 0 || (t->one[g] == 0 && t->two[g] == 0 && t->ridge[g] == 0));
+}
+
+static double price(const Task *t, const double *b)
+{
+    double sum = 0;
+    for (int64_t g = 0; g < t->groups; g++) {
+        double ones = 0, square = 0;
+        if (shut(t, g))
+            continue;
+        for (int64_t i = t->first[g] * t->j->K; i < t->first[g + 1] * t->j->K; i++)
+            ones += fabs(b[i]), square += b[i] * b[i];
+        sum += t->one[g] * ones + t->two[g] * sqrt(square) + 0.5 * t->ridge[g] * square;
+    }
+    return t->lam * sum;
+}
+
+static void gradient(Task *t)
+{
+    const Model *m = &t->j->row;
+    for (int64_t a = 0; a < m->p; a++)
+        for (int64_t k = 0; k < t->j->K; k++)
+            t->grad[a * t->j->K + k] = -fewer_dot(m->X + a * m->n, m->slope + k * m->n, m->n);
+}
+
+/* |soft(u, cut)|_2 over a group. */
+static double beyond(const double *u, int64_t k, double cut)
+{
+    double square = 0;
+    for (int64_t i = 0; i < k; i++) {
+        const double v = fabs(u[i]) - cut;
+        square += v > 0 ? v * v : 0;
+    }
+    return sqrt(square);
+}
+
+/* The least strength at which a group's gradient has no pull. */
+static double dual_norm(const double *u, int64_t k, double one, double two)
+{
+    double top = 0, high, low = 0;
+    for (int64_t i = 0; i < k; i++)
+        top = fabs(u[i]) > top ? fabs(u[i]) : top;
+    if (two == 0)
+        return one > 0 ? top / one : 0;
+    high = beyond(u, k, 0) / two;
+    if (one == 0)
+        return high;
+    high = high < top / one ? high : top / one;
+    for (int round = 0; round < 100 && high > low; round++) {
+        const double middle = 0.5 * (low + high);
+        if (middle == low || middle == high)
+            break;
+        if (beyond(u, k, middle * one) <= middle * two)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
+static double certify(Task *t, double *scale, double *kkt)
+{
+    const Joint *j = t->j;
+    const Model *m = &j->row;
+    double top = t->lam, worst = 0, slack = 0, dual = 0;
+    for (int64_t g = 0; g < t->groups; g++) {
+        const int64_t at = t->first[g] * j->K, k = t->first[g + 1] * j->K - at;
+        const double *u = t->grad + at, *b = j->b + at;
+        if (shut(t, g))
+            continue;
+        const double one = is_free(t, g) ? 0 : t->lam * t->one[g], two = is_free(t, g) ? 0 : t->lam * t->two[g];
+        const double ridge = is_free(t, g) ? 0 : t->lam * t->ridge[g], size = sqrt(fewer_dot(b, b, k));
+        double sum = 0;
+        for (int64_t i = 0; i < k; i++) {
+            const double v = u[i] - (size > 0 ? (two / size + ridge) * b[i] : 0);
+            const double off = b[i] != 0 ? v - (b[i] > 0 ? one : -one) : fewer_soft(v, one);
+            sum += off * off;
+        }
+        const double off = size > 0 ? sqrt(sum) : sqrt(sum) - two;
+        worst = off > worst ? off : worst;
+        if (is_free(t, g))
+            for (int64_t i = 0; i < k; i++) {
+                const double *x = m->X + (at + i) / j->K * m->n, *w = m->bend + (at + i) % j->K * m->n;
+                double h = 0;
+                for (int64_t r = 0; r < m->n; r++)
+                    h += w[r] * x[r] * x[r];
+                slack += fabs(u[i]) * (fabs(b[i]) + (h > 0 ? fabs(u[i]) / h : 0));
+            }
+        else if (ridge == 0 && beyond(u, k, one) > two) {
+            const double needed = dual_norm(u, k, t->one[g], t->two[g]);
+            top = needed > top ? needed : top;
+        }
+    }
+    *scale = top > t->lam && t->lam > 0 ? t->lam / top : 1, *kkt = worst;
+    for (int64_t g = 0; g < t->groups; g++)
+        if (!shut(t, g) && !is_free(t, g) && t->ridge[g] > 0) {
+            const int64_t at = t->first[g] * j->K, k = t->first[g + 1] * j->K - at;
+            const double left = *scale * beyond(t->grad + at, k, t->lam * t->one[g] / *scale) - t->lam * t->two[g];
+            dual += left > 0 ? left * left / (2 * t->lam * t->ridge[g]) : 0;
+        }
+    for (int64_t k = 0; k < j->q; k++)
+        slack += fabs(j->cgrad[k] * j->c[k]);
+    const double gap = j->f + price(t, j->b) + fewer_joint_conjugate(j, *scale) + dual + slack;
+    return gap > 0 ? gap : (gap == gap ? 0 : INFINITY);
+}
+
+/* Move the predictors (or the cut points) by t; returns the loss there, in `trial` and `shifts`. */
+static double look(Task *t, double take, const double *change, double *c)
+{
+    Joint *j = t->j;
+    const int64_t n = j->row.n;
+    for (int64_t k = 0; k < j->q; k++)
+        c[k] = j->c[k] + take * change[k];
+    for (int64_t k = 0; k < j->K; k++) {
+        const double constant = j->family != ORDINAL && j->q ? take * change[k] : 0;
+        for (int64_t i = 0; i < n; i++)
+            t->trial[k * n + i] = j->row.eta[k * n + i] + take * t->line[k * n + i] + constant;
+    }
+    return fewer_joint_value(j, t->trial, c);
+}
+
+static void land(Task *t, const double *c)
+{
+    Joint *j = t->j;
+    memcpy(j->row.eta, t->trial, (size_t)(j->K * j->row.n) * sizeof(double));
+    memcpy(j->c, c, (size_t)j->q * sizeof(double));
+    fewer_joint_slopes(j);
+}
+
+/* The best constants, coefficients held still, by damped Newton; one constant of a loss of rows by its bracket. */
+static void settle(Task *t)
+{
+    Joint *j = t->j;
+    const int64_t q = j->q;
+    if (q == 0)
+        return;
+    if (j->family < MULTINOMIAL) {
+        j->row.b0 = j->c[0], j->row.f = j->f;
+        fewer_glm_settle(&j->row);
+        j->c[0] = j->row.b0;
+        fewer_joint_slopes(j);
+        return;
+    }
+    double *change = t->shifts, *c = t->shifts + q;
+    memset(t->line, 0, (size_t)(j->K * j->row.n) * sizeof(double));
+    for (int round = 0; round < 50; round++) {
+        double worst = 0, size = 0, fall = 0, take = 1;
+        for (int64_t k = 0; k < q; k++)
+            worst = fabs(j->cgrad[k]) > worst ? fabs(j->cgrad[k]) : worst;
+        for (int64_t i = 0; i < j->K * j->row.n; i++)
+            size += fabs(j->row.slope[i]);
+        if (worst <= 1e-14 * size)
+            return;
+        fewer_joint_curvature(j, NULL, 0);
+        for (int64_t k = 0; k < q; k++)
+            change[k] = -j->cgrad[k];
+        if (!fewer_cholesky_solve(j->own, change, q))
+            return;
+        for (int64_t k = 0; k < q; k++)
+            fall -= change[k] * j->cgrad[k];
+        const int rounding = fall <= 1e-15 * fabs(j->f); /* what is left to gain: the last step is taken whole */
+        const double here = j->f;
+        double then = look(t, take, change, c);
+        for (; !rounding && !(then < here) && take > 1e-9; then = look(t, take, change, c))
+            take *= 0.5;
+        if (!isfinite(then) || (!rounding && !(then < here)))
+            return fewer_joint_slopes(j);
+        land(t, c);
+        if (rounding)
+            return;
+    }
+}
+
+/* Curvature of a robust loss where it is straight: next to none, which is right close to the minimum; a share of the
+ * quadratic that lies above; or all of it, as the last step asks for. */
+static void straighten(Task *t)
+{
+    Joint *j = t->j;
+    if (j->family != HUBER && j->family != QUANTILE)
+        return;
+    const double top = j->family == QUANTILE ? 1 / j->row.two : 1, share = j->family == QUANTILE ? 0.03 : 0.1;
+    const double level = t->caution == 0 ? 1e-3 : (t->caution == 1 ? 1 : 1 / share);
+    for (int64_t i = 0; i < j->row.n; i++)
+        if (j->row.bend[i] < j->row.s[i] * top * (1 - 1e-12))
+            j->row.bend[i] *= level;
+}
+
+/* One quadratic model on the groups in use or out of place, and a step towards its solution; 0 if nothing was gained. */
+static int newton(Task *t, double kkt)
+{
+    Joint *j = t->j;
+    Quadratic *w = &t->quadratic;
+    const int64_t K = j->K, q = j->q, n = j->row.n;
+    int64_t count = 0, groups = 0, m = 0;
+    double *one = t->prices, *two = one + t->groups, *ridge = two + t->groups;
+    for (int64_t g = 0; g < t->groups; g++) {
+        const int64_t at = t->first[g] * K, k = t->first[g + 1] * K - at;
+        if (shut(t, g))
+            continue;
+        const int open = is_free(t, g);
+        if (!open && fewer_dot(j->b + at, j->b + at, k) == 0 &&
+            beyond(t->grad + at, k, t->lam * t->one[g]) <= t->lam * t->two[g])
+            continue;
+        one[groups] = open ? 0 : t->lam * t->one[g], two[groups] = open ? 0 : t->lam * t->two[g];
+        ridge[groups] = open ? 0 : t->lam * t->ridge[g];
+        t->starts[groups++] = m;
+        for (int64_t a = t->first[g]; a < t->first[g + 1]; a++)
+            t->columns[count++] = a;
+        m += k;
+    }
+    t->starts[groups] = m;
+    straighten(t);
+    fewer_joint_curvature(j, t->columns, count);
+    /* Constants follow the coefficients: pull = own^{-1} cross, and H loses cross' pull. */
+    double *pulled = t->pulled, *back = t->shifts;
+    for (int64_t e = 0; e < m; e++) {
+        double *own = pulled + q * m;
+        memcpy(own, j->own, (size_t)(q * q) * sizeof(double));
+        for (int64_t k = 0; k < q; k++)
+            back[k] = j->cross[k * m + e];
+        if (q && !fewer_cholesky_solve(own, back, q))
+            return 0;
+        for (int64_t k = 0; k < q; k++)
+            pulled[k * m + e] = back[k];
+    }
+    for (int64_t k = 0; k < q; k++)
+        for (int64_t e = 0; e < m; e++)
+            fewer_axpy(-j->cross[k * m + e], pulled + k * m, j->H + e * m, m);
+    w->m = m, w->groups = groups, w->start = t->starts, w->one = one, w->two = two, w->ridge = ridge, w->H = j->H;
+    for (int64_t a = 0; a < count; a++)
+        for (int64_t k = 0; k < K; k++) {
+            const int64_t e = a * K + k, i = t->columns[a] * K + k;
+            w->z[e] = j->b[i], w->g[e] = t->grad[i];
+            for (int64_t r = 0; r < q; r++)
+                w->g[e] += pulled[r * m + e] * j->cgrad[r];
+        }
+    fewer_quadratic_solve(w, 1e-3 * kkt);
+    double *change = t->shifts, *c = t->shifts + q;
+    for (int64_t k = 0; k < q; k++)
+        change[k] = -j->cgrad[k];
+    if (q) {
+        memcpy(pulled + q * m, j->own, (size_t)(q * q) * sizeof(double));
+        if (!fewer_cholesky_solve(pulled + q * m, change, q))
+            return 0;
+    }
+    memset(t->line, 0, (size_t)(K * n) * sizeof(double));
+    memcpy(t->b, j->b, (size_t)(j->row.p * K) * sizeof(double));
+    for (int64_t a = 0; a < count; a++)
+        for (int64_t k = 0; k < K; k++) {
+            const int64_t e = a * K + k, i = t->columns[a] * K + k;
+            const double step = w->z[e] - j->b[i];
+            if (step == 0)
+                continue;
+            fewer_axpy(step, j->row.X + t->columns[a] * n, t->line + k * n, n);
+            for (int64_t r = 0; r < q; r++)
+                change[r] -= step * pulled[r * m + e];
+        }
+    const double before = j->f + price(t, j->b);
+    double take = 1, cost = INFINITY;
+    for (int half = 0; half < 40; half++, take *= 0.5) {
+        for (int64_t a = 0; a < count; a++)
+            for (int64_t k = 0; k < K; k++) {
+                const int64_t e = a * K + k, i = t->columns[a] * K + k;
+                t->b[i] = take == 1 ? w->z[e] : j->b[i] + take * (w->z[e] - j->b[i]);
+            }
+        cost = look(t, take, change, c) + price(t, t->b);
+        if (cost <= before + 1e-15 * fabs(before))
+            break;
+    }
+    if (!(cost <= before + 1e-15 * fabs(before))) {
+        t->caution = 2;
+        fewer_joint_slopes(j);
+        return 0;
+    }
+    memcpy(j->b, t->b, (size_t)(j->row.p * K) * sizeof(double));
+    land(t, c);
+    t->caution = take == 1 ? 0 : (take < 0.25 ? 2 : 1);
+    return cost < before - 1e-15 * fabs(before);
+}
+
+static void solve(Task *t, double *out)
+{
+    double scale = 1, kkt = 0, gap = INFINITY, best = INFINITY;
+    int64_t rounds = 0;
+    fewer_joint_slopes(t->j);
+    for (int idle = 0;; rounds++) {
+        settle(t);
+        gradient(t);
+        gap = certify(t, &scale, &kkt);
+        /* Steps that lower the objective by no more than rounding sharpen the gap a few times, and no more. */
+        if (gap <= t->goal || rounds >= t->most || idle > 3)
+            break;
+        const int gained = newton(t, kkt);
+        idle = gained || kkt < 0.5 * best ? 0 : idle + 1;
+        best = kkt < best ? kkt : best;
+    }
+    out[0] = gap, out[1] = kkt, out[2] = (double)rounds, out[3] = t->j->f + price(t, t->j->b), out[4] = scale;
+}
+
+/* Carry the last two solutions on in a straight line, signs and empty groups kept, where that lowers the objective. */
+static void extrapolate(Task *t, const double *b_old, const double *c_old, double ratio)
+{
+    Joint *j = t->j;
+    const int64_t K = j->K, n = j->row.n, size = j->row.p * K;
+    const double here = j->f + price(t, j->b);
+    double *change = t->shifts, *c = t->shifts + j->q;
+    memset(t->line, 0, (size_t)(K * n) * sizeof(double));
+    memcpy(t->b, j->b, (size_t)size * sizeof(double));
+    for (int64_t g = 0; g < t->groups; g++)
+        for (int64_t i = t->first[g] * K; i < t->first[g + 1] * K; i++) {
+            const double now = j->b[i], next = now + ratio * (now - b_old[i]);
+            t->b[i] = now == 0 || (next * now < 0 && (t->one[g] > 0 || t->two[g] == 0)) ? 0 : next;
+            if (t->b[i] != now)
+                fewer_axpy(t->b[i] - now, j->row.X + i / K * n, t->line + i % K * n, n);
+        }
+    for (int64_t k = 0; k < j->q; k++)
+        change[k] = ratio * (j->c[k] - c_old[k]);
+    if (look(t, 1, change, c) + price(t, t->b) < here) {
+        memcpy(j->b, t->b, (size_t)size * sizeof(double));
+        land(t, c);
+    }
+}
+
+static void path(Task *t, const double *lams, int64_t count, double *store, double *B, double *C, double *stats, double *slopes)
+{
+    Joint *j = t->j;
+    const int64_t size = j->row.p * j->K, width = j->K * j->row.n;
+    double *b_old = store, *c_old = b_old + size, *b_now = c_old + j->q, *c_now = b_now + size;
+    for (int64_t i = 0; i < count; i++) {
+        t->lam = lams[i];
+        memcpy(b_now, j->b, (size_t)size * sizeof(double)), memcpy(c_now, j->c, (size_t)j->q * sizeof(double));
+        fewer_joint_slopes(j);
+        if (i > 1 && lams[i] < lams[i - 1] && lams[i - 1] < lams[i - 2])
+            extrapolate(t, b_old, c_old, (lams[i] - lams[i - 1]) / (lams[i - 1] - lams[i - 2]));
+        memcpy(b_old, b_now, (size_t)size * sizeof(double)), memcpy(c_old, c_now, (size_t)j->q * sizeof(double));
+        solve(t, stats + 5 * i);
+        memcpy(B + i * size, j->b, (size_t)size * sizeof(double));
+        memcpy(C + i * j->q, j->c, (size_t)j->q * sizeof(double));
+        if (slopes)
+            memcpy(slopes + i * width, j->row.slope, (size_t)width * sizeof(double));
+    }
+}
+
+static double *take(double **next, int64_t count)
+{
+    double *at = *next;
+    *next += count;
+    return at;
+}
+
+/* joint_path(n, p, K, q, family, shape, X, y, s, risk, groups, first, one, two, ridge, count, lams, goal, most, b, c,
+ * eta, B, C, stats, slopes): shape holds the two parameters of a loss of rows and the floor; risk is 0, or the
+ * addresses (sizes, terms, group, tail, owner, event, share, each) of sorted rows; B (count x p K), C (count x q),
+ * stats (count x 5): gap, KKT distance, Newton steps, objective, scale; slopes (count x K n) or 0. */
+PyObject *fewer_joint_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    (void)self;
+    if (nargs != 26) {
+        PyErr_SetString(PyExc_TypeError, "joint_path takes 26 arguments");
+        return NULL;
+    }
+    Joint j = {0};
+    Task t = {0};
+    Risk r = {0};
+    Model *m = &j.row;
+    m->n = PyLong_AsLongLong(args[0]), m->p = PyLong_AsLongLong(args[1]);
+    j.K = PyLong_AsLongLong(args[2]), j.q = PyLong_AsLongLong(args[3]);
+    j.family = m->family = (int)PyLong_AsLong(args[4]);
+    const double *shape = PyLong_AsVoidPtr(args[5]);
+    m->X = PyLong_AsVoidPtr(args[6]), m->y = PyLong_AsVoidPtr(args[7]), m->s = PyLong_AsVoidPtr(args[8]);
+    const int64_t *risk = PyLong_AsVoidPtr(args[9]);
+    t.groups = PyLong_AsLongLong(args[10]), t.first = PyLong_AsVoidPtr(args[11]);
+    t.one = PyLong_AsVoidPtr(args[12]), t.two = PyLong_AsVoidPtr(args[13]), t.ridge = PyLong_AsVoidPtr(args[14]);
+    const int64_t count = PyLong_AsLongLong(args[15]);
+    const double *lams = PyLong_AsVoidPtr(args[16]);
+    t.goal = PyFloat_AsDouble(args[17]), t.most = PyLong_AsLongLong(args[18]);
+    j.b = PyLong_AsVoidPtr(args[19]), j.c = PyLong_AsVoidPtr(args[20]), m->eta = PyLong_AsVoidPtr(args[21]);
+    double *B = PyLong_AsVoidPtr(args[22]), *C = PyLong_AsVoidPtr(args[23]), *stats = PyLong_AsVoidPtr(args[24]);
+    double *slopes = PyLong_AsVoidPtr(args[25]);
+    if (PyErr_Occurred())
+        return NULL;
+    m->one = shape[0], m->two = shape[1], j.floor = shape[2], m->intercept = j.q > 0;
+    if (risk) {
+        r.sizes = risk[0], r.terms = risk[1];
+        r.group = (const int64_t *)(intptr_t)risk[2], r.tail = (const int64_t *)(intptr_t)risk[3];
+        r.owner = (const int64_t *)(intptr_t)risk[4], r.event = (const double *)(intptr_t)risk[5];
+        r.share = (const double *)(intptr_t)risk[6], r.each = (const double *)(intptr_t)risk[7];
+        j.risk = &r;
+    }
+    t.j = &j;
+    const int64_t n = m->n, p = m->p, K = j.K, q = j.q, width = K * n, size = p * K;
+    const int64_t sums = risk ? 2 * r.sizes + r.terms + n + (p + 1) * (r.terms > n ? r.terms : n) : 0;
+    const int64_t whole = 7 * width + 2 * n + sums + 2 * size * size + size * q + 2 * q * q + 9 * size + 6 * q +
+                          3 * t.groups + size * q + 16;
+    double *block = calloc((size_t)whole, sizeof(double));
+    int64_t *index = calloc((size_t)(p + t.groups + size + 4), sizeof(int64_t));
+    if (block && index) {
+        double *next = block;
+        m->slope = take(&next, width), m->bend = take(&next, width), m->trial = take(&next, width + 2 * n);
+        j.chance = take(&next, width), t.line = take(&next, width), t.trial = take(&next, width);
+        j.sums = take(&next, sums);
+        j.H = take(&next, size * size), t.quadratic.M = take(&next, size * size);
+        j.cross = take(&next, size * q), j.own = take(&next, q * q), t.pulled = take(&next, size * q + q * q);
+        j.cgrad = take(&next, q), t.shifts = take(&next, 2 * q);
+        t.grad = take(&next, size), t.b = take(&next, size), t.prices = take(&next, 3 * t.groups);
+        t.quadratic.z = take(&next, size), t.quadratic.g = take(&next, size), t.quadratic.d = take(&next, size);
+        t.quadratic.step = take(&next, size);
+        double *store = take(&next, 2 * size + 2 * q);
+        t.columns = index, t.starts = index + p, t.quadratic.active = t.starts + t.groups + 1;
+        Py_BEGIN_ALLOW_THREADS
+        path(&t, lams, count, store, B, C, stats, slopes);
+        Py_END_ALLOW_THREADS
+    }
+    const int ok = block && index;
+    free(block), free(index);
+    if (!ok)
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
