@@ -78,7 +78,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(table, options, message, capsys
 def test_a_file_that_is_no_table(tmp_path, capsys):
     (tmp_path / "x.parquet").write_bytes(b"not parquet")
     assert call(["select", str(tmp_path / "x.parquet"), "--target", "y"]) == 2
-    assert "could not be read" in capsys.readouterr().err
+    assert "is no whole Parquet file" in capsys.readouterr().err
     assert call(["select", str(tmp_path / "none.csv"), "--target", "y"]) == 2
 
 
@@ -88,3 +88,66 @@ def test_names_at_the_end_of_lines_keep_apart_and_inside():
     places = _spread([300.0, 301.0, 302.0, 303.0], 26, 306)
     assert places[-1] == 306 and min(np.diff(places)) == 13
     assert _spread([5.0, 100.0, 105.0], 26, 306) == [26, 100, 113]
+
+
+def test_groups_of_rows_stay_in_one_fold_and_explain_nothing(tmp_path, capsys):
+    person = np.repeat(np.arange(16), 5)
+    frame = pd.DataFrame(RNG.standard_normal((80, 3)), columns=list("abc")).assign(person=[f"p{k}" for k in person])
+    frame["y"] = frame["b"] + np.random.default_rng(1).standard_normal(16)[person]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    command = ["select", str(tmp_path / "t.csv"), "--target", "y", "--groups", "person", "--json"]
+    assert call(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["columns"] == 3 and "rows of one 'person' stay in one fold (16 groups)" in found["notes"]
+    from sklearn.model_selection import GroupKFold
+
+    from fewer.linear.estimators import LassoCV
+
+    X = frame[list("abc")].to_numpy()
+    splits = list(GroupKFold(5, shuffle=True, random_state=0).split(X, groups=person))
+    literal = LassoCV(cv=splits).fit((X - X.mean(axis=0)) / X.std(axis=0), frame["y"])
+    np.testing.assert_allclose(found["mean"], literal.cv_mean_, rtol=1e-6)
+    assert call([*command, "--folds", "17"]) == 2
+    assert "17 folds, but 16 group(s) of rows" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", ["binomial", "cox", "poisson"])
+def test_groups_and_classes_are_spread_together(tmp_path, capsys, family):
+    person = np.repeat(np.arange(12), 5)
+    frame = pd.DataFrame(RNG.standard_normal((60, 2)), columns=list("ab")).assign(person=person)
+    frame["y"] = (frame["a"] + RNG.standard_normal(60) > 0).astype(int)
+    frame["time"] = np.exp(-frame["a"] + RNG.standard_normal(60))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    target = "time,y" if family == "cox" else "y"
+    drop = [] if family == "cox" else ["--drop", "time"]
+    command = ["select", str(tmp_path / "t.csv"), "--target", target, "--family", family, "--groups", "person", *drop]
+    assert call([*command, "--folds", "3", "--strengths", "5"]) == 0
+    assert "rows of one 'person' stay in one fold (12 groups)" in capsys.readouterr().out
+
+
+def test_a_page_in_a_folder_that_is_not_there_is_refused_before_the_work(tmp_path, capsys):
+    assert call(["select", "absent.csv", "--target", "y", "--html", str(tmp_path / "new" / "r.html")]) == 2
+    assert f"there is no folder '{tmp_path / 'new'}'; make it first" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_text_and_page_say_what_the_held_out_loss_is(table, tmp_path, capsys):
+    assert call(["select", str(table), "--target", "y", "--html", str(tmp_path / "r.html")]) == 0
+    assert "half the mean squared error" in capsys.readouterr().out
+    assert (tmp_path / "r.html").read_text().count("half the mean squared error") == 2
+
+
+def test_a_curve_that_says_nothing_is_not_read_as_no_column(tmp_path):
+    import dataclasses
+
+    from fewer.report.selection import answer, page
+    from fewer.verbs.select import select_columns
+
+    frame = pd.DataFrame({"a": np.arange(30.0), "y": np.arange(30.0) + RNG.standard_normal(30)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = select_columns(tmp_path / "t.csv", "y", n_alphas=4)
+    flat = dataclasses.replace(found, mean=(2.0,) * 4, chosen=())
+    assert "the same at every penalty: nothing can be chosen by it" in answer(flat)
+    assert "no column explains" in answer(dataclasses.replace(flat, path=((0.0,) * 4,)))
+    holed = dataclasses.replace(found, mean=(float("nan"), *found.mean[1:]))
+    assert "nan" not in page(holed)

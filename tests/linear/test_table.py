@@ -168,3 +168,47 @@ def test_labels_of_sparse_files_are_ordered_as_numbers(tmp_path):
     text = "10 1:1\n2 1:2\n-1 1:3\n" * 2
     table = read_table(write(tmp_path, text, "t.svmlight"), "target", family="ordinal")
     assert table.classes == ("-1", "2", "10") and table.y.tolist() == [2, 1, 0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "x,y\n1,2\n2,3,4\n", r"row 2 '2,3,4' has 3 field\(s\), the header 2; quote fields"),
+        ("t.csv", "x,y\n1\n2,3\n", r"row 1 '1' has 1 field\(s\), the header 2"),
+        ("t.csv", "\n\n", "holds no table: no line with the names of columns"),
+        ("t.csv", "x,y\n1,2\n" + "3" * 3_000_000 + ",4\n", "has a line of more than 1 MB"),
+        ("t.parquet", "", "t.parquet is empty"),
+        ("t.parquet", "PAR1 is not enough PAR1", "is no whole Parquet file: it is damaged, cut off"),
+        ("t.feather", "not arrow at all", "is no whole Arrow or Feather file"),
+        ("t.csv", "x,y\n2020-01-01,2\n2020-01-02,3\n", "column 'x' holds dates; make it a number"),
+        ("t.csv", "x,y\n2020-01-01 10:00,2\n2020-01-02 10:00,3\n", "column 'x' holds dates with times"),
+    ],
+)
+def test_broken_files_are_refused_in_our_own_words(tmp_path, name, text, message):
+    with pytest.raises(FewerError, match=message) as caught:
+        read_table(write(tmp_path, text, name), "y")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+def test_codes_with_leading_zeros_are_noted(tmp_path, between):
+    rows = ["zip,n,y", "00501,1,2", "10001,20,4", '"02139",300,3', "0,5,8"]
+    table = read_table(write(tmp_path, "\n".join(rows).replace(",", between)), "y")
+    noted = [note for note in table.notes if "leading zeros" in note]
+    assert noted == ["'zip' holds numbers with leading zeros (00501), read as 501; codes should be text"]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_columns_that_are_the_target_in_other_units_are_noted(tmp_path, sparse):
+    rng = np.random.default_rng(0)
+    y, other = rng.standard_normal(30), rng.standard_normal(30)
+    columns = {"1": y, "2": 2 * y, "3": 32 - 1.8 * y, "4": y + 0.01 * other, "5": other}
+    if sparse:
+        from sklearn.datasets import dump_svmlight_file
+
+        dump_svmlight_file(np.column_stack(list(columns.values())), y, str(tmp_path / "t.svmlight"), zero_based=False)
+        table = read_table(tmp_path / "t.svmlight", "target")
+    else:
+        pd.DataFrame({**columns, "target": y}).to_csv(tmp_path / "t.csv", index=False)
+        table = read_table(tmp_path / "t.csv", "target")
+    assert table.notes == ("'1' equals the target", "'2' is 2 times the target", "'3' is -1.8 times the target plus 32")

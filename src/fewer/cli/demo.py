@@ -36,7 +36,7 @@ def command(out: str, as_json: bool) -> None:
     from fewer.verbs.compare import race
 
     page, speed_page = (str(Path(out) / name) for name in ("report.html", "speed.html"))
-    check_page(page)
+    check_page(page, inside=False)
     with progress(as_json=as_json) as show:
         model = load("demo")
         held_out = text("demo:evaluation", model, samples=None).spread(PART)

@@ -28,6 +28,7 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
 @click.option("--levels", metavar="A,B,C", default="", help="Order of an ordinal target's labels.")
 @click.option("--factor", metavar="COLUMN=F", multiple=True, help="Penalty factor; 0 keeps a column, inf excludes it.")
 @click.option("--weights", metavar="COLUMN", help="Column of row weights.")
+@click.option("--groups", metavar="COLUMN", help="Column of labels; rows with the same one stay in one fold.")
 @click.option(
     "--beliefs", metavar="FILE", help="Beliefs (CSV column,belief or JSON); larger means less likely to matter."
 )
@@ -42,8 +43,9 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
 @as_json
 def command(
     table: str, target: str, family: str, rule: str, folds: int, strengths: int, drop: tuple[str, ...], missing: str,
-    max_levels: int, levels: str, factor: tuple[str, ...], weights: str | None, beliefs: str | None, mix: str,
-    relaxed: bool, quantile: float, ties: str, seed: int, html: str | None, as_json: bool,
+    max_levels: int, levels: str, factor: tuple[str, ...], weights: str | None, groups: str | None,
+    beliefs: str | None, mix: str, relaxed: bool, quantile: float, ties: str, seed: int, html: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Choose the columns of TABLE (CSV, Parquet, Arrow, svmlight) that explain a target.
 
@@ -62,7 +64,7 @@ def command(
         found = select_columns(
             table, target, family=family, rule=rule, folds=folds, n_alphas=strengths, drop=drop, missing=missing,
             max_levels=max_levels, levels=[part.strip() for part in levels.split(",") if part.strip()],
-            factors=_factors(factor), weights=weights,
+            factors=_factors(factor), weights=weights, groups=groups,
             beliefs=read_beliefs(beliefs) if beliefs else None, mix=numbers(mix, "--mix"), relaxed=relaxed,
             quantile=quantile, ties=ties, seed=seed,
         )  # fmt: skip

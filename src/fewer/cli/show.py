@@ -52,11 +52,15 @@ def progress(*, as_json: bool, what: str = "starting") -> Iterator[Progress]:
         paced.release()
 
 
-def check_page(path: str | None) -> None:
+def check_page(path: str | None, *, inside: bool = True) -> None:
     """Refuse a page that cannot be written, before the work whose result it would hold.
 
+    Args:
+        path: the page, or None for none.
+        inside: its folder must exist; otherwise it is made.
+
     Raises:
-        FewerError: it is a directory, or lies where no file can be made.
+        FewerError: it is a directory, its folder does not exist, or lies where no file can be made.
     """
     if path is None:
         return
@@ -66,6 +70,8 @@ def check_page(path: str | None) -> None:
     above = next(folder for folder in place.parents if os.path.lexists(folder))
     if not above.is_dir():
         raise FewerError(f"cannot write report '{path}': '{above}' is not a directory")
+    if inside and above != place.parent:
+        raise FewerError(f"cannot write report '{path}': there is no folder '{Path(path).parent}'; make it first")
     if not os.access(above, os.W_OK):
         raise FewerError(f"cannot write report '{path}': '{above}' is not writable")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 
 from fewer.method import FewerError
 
-__all__ = ["SPARSE", "SparseFile", "numbers", "open_sparse", "open_table"]
+__all__ = ["SPARSE", "SparseFile", "kind_in_words", "numbers", "open_sparse", "open_table"]
 
 _TEXT = (".csv", ".tsv", ".txt")
+_BINARY = (".parquet", ".arrow", ".feather", ".ipc")
 SPARSE = (".svmlight", ".libsvm")
 _KINDS = ".csv, .tsv, .parquet, .arrow, .feather or .svmlight"
 #: Whole numbers beyond it are not all numbers of 64 bits.
@@ -34,6 +36,8 @@ def open_table(path: Path) -> tuple[Any, list[str]]:
         raise FewerError("reading tables needs pyarrow: pip install 'fewer[tables]'") from None
     notes: list[str] = []
     kind = path.suffix.lower()
+    if kind in (*_TEXT, *_BINARY) and not path.stat().st_size:
+        raise FewerError(f"{path.name} is empty")
     try:
         if kind in _TEXT:
             frame, notes = _csv(path, kind)
@@ -41,7 +45,7 @@ def open_table(path: Path) -> tuple[Any, list[str]]:
             from pyarrow import parquet
 
             frame = parquet.ParquetFile(path).read()
-        elif kind in (".arrow", ".feather", ".ipc"):
+        elif kind in _BINARY:
             frame = _arrow(path)
         else:
             raise FewerError(f"{path.name}: unknown kind of file '{path.suffix}'; use {_KINDS}")
@@ -49,11 +53,49 @@ def open_table(path: Path) -> tuple[Any, list[str]]:
     except UnicodeDecodeError:
         raise FewerError(f"{path.name} is not UTF-8; save it as UTF-8") from None
     except (pa.ArrowException, OSError) as error:
-        raise FewerError(f"{path.name} could not be read: {str(error).splitlines()[0]}") from None
+        raise FewerError(f"{path.name} {_why(str(error), kind)}") from None
     return _with_nulls(frame), notes
 
 
+#: What pyarrow says of a broken file, in our words.
+_BROKEN = (
+    ("cannot infer number of columns", "holds no table: no line with the names of columns"),
+    ("straddl", "has a line of more than 1 MB, or a quote that is never closed"),
+    ("CSV parse error", "has a line that is no row of its table"),
+)
+
+
+def _why(said: str, kind: str) -> str:
+    """What is wrong with a file that pyarrow cannot read."""
+    for mark, words in _BROKEN if kind in _TEXT else ():
+        if mark in said:
+            return words
+    if kind == ".parquet":
+        return "is no whole Parquet file: it is damaged, cut off, or of another kind"
+    if kind in _BINARY:
+        return "is no whole Arrow or Feather file: it is damaged, cut off, or of another kind"
+    return f"could not be read: {said.splitlines()[0]}"
+
+
+def kind_in_words(kind: Any) -> str:
+    """What a pyarrow type holds.
+
+    >>> import pyarrow as pa
+    >>> kind_in_words(pa.timestamp("s")), kind_in_words(pa.list_(pa.int64()))
+    ('dates with times', 'lists')
+    """
+    from pyarrow import types
+
+    kinds = (
+        (types.is_date, "dates"), (types.is_timestamp, "dates with times"), (types.is_time, "times of day"),
+        (types.is_duration, "durations"), (types.is_struct, "records"), (types.is_map, "mappings"),
+        (types.is_nested, "lists"), (types.is_null, "nothing"),
+    )  # fmt: skip
+    return next((words for test, words in kinds if test(kind)), f"values of type {kind}")
+
+
 def _csv(path: Path, kind: str) -> tuple[Any, list[str]]:
+    import pyarrow as pa
     from pyarrow import csv
 
     with path.open("rb") as file:
@@ -65,14 +107,74 @@ def _csv(path: Path, kind: str) -> tuple[Any, list[str]]:
     lines = head.decode("utf-8", "replace").splitlines()
     between = "\t" if kind == ".tsv" else _separator(lines[0])
     comma = between != "," and _decimal_commas(lines[1:], between)
-    table = csv.read_csv(
-        path,
-        parse_options=csv.ParseOptions(delimiter=between, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True, decimal_point="," if comma else "."),
-    )
+    wrong: list[Any] = []
+
+    def uneven(row: Any) -> str:
+        wrong.append(row)
+        return "error"
+
+    def read(threads: bool) -> Any:
+        return csv.read_csv(
+            path,
+            read_options=csv.ReadOptions(use_threads=threads),
+            parse_options=csv.ParseOptions(delimiter=between, newlines_in_values=True, invalid_row_handler=uneven),
+            convert_options=csv.ConvertOptions(strings_can_be_null=True, decimal_point="," if comma else "."),
+        )
+
+    try:
+        table = read(True)
+    except pa.ArrowInvalid:
+        if not wrong:
+            raise
+        wrong.clear()
+        with contextlib.suppress(pa.ArrowInvalid):
+            read(False)  # only one thread knows which row it is at
+        raise FewerError(_uneven(path.name, wrong[0])) from None
     names = {";": "semicolons", "\t": "tabs", "|": "bars"}
     notes = [f"columns are separated by {names[between]}"] if kind != ".tsv" and between != "," else []
-    return table, [*notes, *(["numbers have decimal commas"] if comma else [])]
+    notes += ["numbers have decimal commas"] if comma else []
+    return table, [*notes, *_leading_zeros(path, table, between)]
+
+
+def _uneven(name: str, row: Any) -> str:
+    """A row with more or fewer fields than the header."""
+    place = f"row {row.number - 1}" if row.number else "the row"  # pyarrow counts the header
+    text = (row.text.splitlines() or [""])[0][:40]
+    return (
+        f"{name}: {place} '{text}' has {row.actual_columns} field(s), the header {row.expected_columns}; "
+        "quote fields that hold the separator"
+    )
+
+
+def _leading_zeros(path: Path, table: Any, between: str) -> list[str]:
+    """Notes on whole numbers written like 007, which may be codes: read as numbers they lose their zeros."""
+    import mmap
+
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    whole = [
+        name for name, kind in zip(table.column_names, table.schema.types, strict=True) if pa.types.is_integer(kind)
+    ]
+    mark = re.compile(rb'(?:^|[\n"' + re.escape(between.encode()) + rb"])[+-]?0[0-9]")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        if not whole or not mark.search(text):
+            return []
+    written = csv.read_csv(
+        path,
+        parse_options=csv.ParseOptions(delimiter=between, newlines_in_values=True),
+        convert_options=csv.ConvertOptions(include_columns=whole, column_types=dict.fromkeys(whole, pa.string())),
+    )
+    notes = []
+    for name in whole:
+        found = written[name].filter(pc.match_substring_regex(written[name], r"^\s*[+-]?0\d"))
+        if len(found):
+            example = found[0].as_py()
+            notes.append(
+                f"'{name}' holds numbers with leading zeros ({example}), read as {int(example)}; codes should be text"
+            )
+    return notes
 
 
 def _separator(header: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from fewer.linear.files import numbers
 from fewer.method import FewerError
 
-__all__ = ["CLASSES", "codes", "event_column", "possible", "target_column", "weight_column"]
+__all__ = ["CLASSES", "codes", "event_column", "label_codes", "possible", "target_column", "weight_column"]
 
 CLASSES = ("binomial", "multinomial", "ordinal")
 #: Squares of squares of larger numbers overflow once they are added up.
@@ -110,3 +110,11 @@ def weight_column(column: Any, name: str) -> np.ndarray:
     if not values.any():
         raise FewerError(f"weights '{name}' are all zero")
     return values
+
+
+def label_codes(column: Any, name: str) -> np.ndarray:
+    """(n,) codes of labels, numbered as they first appear."""
+    if column.null_count:
+        raise FewerError(f"groups '{name}' have {column.null_count} missing value(s); every row needs a label")
+    place: dict[str, int] = {}
+    return np.asarray([place.setdefault(str(label), len(place)) for label in column.to_pylist()], dtype=np.int64)

@@ -11,7 +11,9 @@ text among numbers  a column that is mostly numbers with some text is refused wi
                     written 1,000 or 5%
 text, booleans      text becomes one column a level, in one group; booleans become 0 and 1
 constant columns    kept out of the model (their coefficient is zero) and listed in the notes
-duplicated columns  kept; listed in the notes, because a penalty cannot tell them apart; so is a copy of the target
+duplicated columns  kept; listed in the notes, because a penalty cannot tell them apart; so is a column that is the
+                    target times a number plus a number
+leading zeros       numbers written like 007 are read as numbers, and noted
 one class, one row  refused; so is a class or an event seen in one row only, which cross-validation could not leave out
 names               repeated ones are refused, and a column without one (a row index, usually)
 identifiers         a text column with more than `max_levels` levels, or with a level for every row, is refused; so are
@@ -32,8 +34,17 @@ from typing import Any
 
 import numpy as np
 
-from fewer.linear.files import SPARSE, numbers, open_sparse, open_table
-from fewer.linear.response import CLASSES, LARGE, codes, event_column, possible, target_column, weight_column
+from fewer.linear.files import SPARSE, kind_in_words, numbers, open_sparse, open_table
+from fewer.linear.response import (
+    CLASSES,
+    LARGE,
+    codes,
+    event_column,
+    label_codes,
+    possible,
+    target_column,
+    weight_column,
+)
 from fewer.method import FewerError, nearest
 
 __all__ = ["FAMILIES", "Table", "read_table"]
@@ -60,6 +71,7 @@ class Table:
         weights: (n,) row weights, if a column of them was named.
         notes: what was done to untidy data, one line each.
         width: how many columns the table offers, those that are left out included.
+        together: (n,) codes of rows that stay in one fold of a cross-validation, if a column of labels was named.
     """
 
     X: Any
@@ -73,6 +85,7 @@ class Table:
     weights: np.ndarray | None = None
     notes: tuple[str, ...] = field(default=())
     width: int = 0
+    together: np.ndarray | None = None
 
     @property
     def categories(self) -> bool:
@@ -113,6 +126,7 @@ def read_table(
     max_levels: int = 50,
     levels: Sequence[str] = (),
     weights: str | None = None,
+    groups: str | None = None,
 ) -> Table:
     r"""Read CSV, Parquet, Arrow (Feather) or svmlight and make a `Table` of it.
 
@@ -125,6 +139,7 @@ def read_table(
         max_levels: most levels that a text column may have.
         levels: order of an ordinal target's labels; numbers need none.
         weights: column of row weights, not negative.
+        groups: column of labels; rows with the same one stay in one fold.
 
     Raises:
         FewerError: one line naming file, column and row of the first fault.
@@ -143,14 +158,15 @@ def read_table(
     if levels and family not in CLASSES:
         raise FewerError(f"--levels orders the labels of classes; the family is {family}")
     if path.suffix.lower() in SPARSE:
-        return _sparse(path, target, family, levels, weights, drop)
+        return _sparse(path, target, family, levels, weights or groups, drop)
     frame, notes = open_table(path)
     wanted = [part.strip() for part in target.split(",")] if family == "cox" else [target]
     if family == "cox" and len(set(wanted)) != 2:
         raise FewerError("a Cox target is two columns, '--target time,event'")
-    own = [*wanted, *([weights] if weights else [])]
+    own = [*wanted, *(name for name in (weights, groups) if name)]
     if len(set(own)) < len(own):
-        raise FewerError(f"column '{weights}' cannot be target and weight at once")
+        twice = next(name for name in own if own.count(name) > 1)
+        raise FewerError(f"column '{twice}' cannot be two of target, weights and groups")
     _named(frame, [*own, *drop], path.name)
     if set(own) & set(drop):
         raise FewerError(f"column '{next(iter(set(own) & set(drop)))}' is asked for and dropped at once")
@@ -167,14 +183,16 @@ def read_table(
     notes += [f"{idle} row(s) of weight 0 left out"] if idle else []
     if frame.num_rows < 2:
         raise FewerError(f"{path.name} has {frame.num_rows} usable row(s); at least 2 are needed")
-    columns, names, groups, more = _features(frame, own, missing, max_levels, path.name)
+    columns, names, owners, more = _features(frame, own, missing, max_levels, path.name)
     X = np.column_stack(columns) if columns else np.empty((frame.num_rows, 0))
     y, classes = target_column(frame[wanted[0]], wanted[0], family, levels)
     event = event_column(frame[wanted[1]], wanted[1]) if family == "cox" else None
     notes += [*more, *_same_columns(X, names, y)]
     sources = tuple(name for name in frame.column_names if name not in own)
-    place = np.asarray(groups, dtype=np.int64)
-    return Table(X, y, tuple(names), place, target, classes, event, sources, rows, tuple(notes), len(sources))
+    place = np.asarray(owners, dtype=np.int64)
+    together = label_codes(frame[groups], groups) if groups else None
+    notes += [f"rows of one '{groups}' stay in one fold ({together.max() + 1} groups)"] if together is not None else []
+    return Table(X, y, tuple(names), place, target, classes, event, sources, rows, tuple(notes), len(sources), together)
 
 
 def _named(frame: Any, wanted: Sequence[str], where: str) -> None:
@@ -227,7 +245,9 @@ def _column(column: Any, name: str, max_levels: int, where: str) -> list[tuple[s
     try:
         values = numbers(column, what)
     except TypeError:
-        raise FewerError(f"{what} is of type {column.type}; make it a number or a category, or --drop it") from None
+        raise FewerError(
+            f"{what} holds {kind_in_words(column.type)}; make it a number or a category, or --drop it"
+        ) from None
     if np.isinf(values).any():
         raise FewerError(f"{what} is infinite in row {int(np.flatnonzero(np.isinf(values))[0]) + 1}")
     large = np.flatnonzero(np.abs(values) > LARGE)
@@ -297,9 +317,28 @@ def _same_columns(X: np.ndarray, names: Sequence[str], y: np.ndarray) -> list[st
         key = blake2b(np.ascontiguousarray(X[:, j] + 0.0).tobytes()).digest()
         if key in first and name not in constant:
             notes.append(f"'{name}' equals '{first[key]}': their coefficients cannot be told apart")
-        if np.array_equal(X[:, j], y):
-            notes.append(f"'{name}' equals the target")
         first.setdefault(key, name)
+    return notes + _copies(X, names, y)
+
+
+def _copies(X: Any, names: Sequence[str], y: np.ndarray) -> list[str]:
+    """Notes on columns that are the target, or the target times a number plus a number: often a leak."""
+    n, centred, sparse = len(y), y - y.mean(), hasattr(X, "toarray")
+    means = np.asarray(X.mean(axis=0)).ravel()
+    Z = X if sparse else X - means
+    squares = np.asarray(Z.multiply(Z).sum(axis=0)).ravel() - n * means**2 if sparse else np.square(Z).sum(axis=0)
+    cross, total = np.asarray(Z.T @ centred).ravel(), float(centred @ centred)
+    near = np.abs(cross) >= 0.999 * np.sqrt(np.maximum(squares, 0.0)) * np.sqrt(total)
+    notes: list[str] = []
+    for j in np.flatnonzero(near & (squares > 0)).tolist():
+        x = X[:, [j]].toarray().ravel() if sparse else X[:, j]
+        factor = float(cross[j]) / total
+        shift = float(means[j]) - factor * float(y.mean())
+        if np.array_equal(x, y):
+            notes.append(f"'{names[j]}' equals the target")
+        elif n > 2 and np.abs(x - shift - factor * y).max() <= 1e-6 * np.ptp(x):
+            shift = 0.0 if abs(shift) <= 1e-9 * np.abs(x).max() else shift
+            notes.append(f"'{names[j]}' is {factor:.6g} times the target{f' plus {shift:.6g}' if shift else ''}")
     return notes
 
 
@@ -308,7 +347,9 @@ def _sparse(
 ) -> Table:
     """An svmlight file: target first, then `column:value` pairs; columns are named by the numbers in the file."""
     if family == "cox" or weights:
-        raise FewerError(f"{path.name}: an svmlight file holds one target and no weights; use .csv or .parquet")
+        raise FewerError(
+            f"{path.name}: an svmlight file holds one target and no weights or groups; use .csv or .parquet"
+        )
     if target != "target":
         raise FewerError(f"{path.name}: an svmlight file has no column '{target}'; its target is called 'target'")
     file = open_sparse(path)
@@ -322,5 +363,6 @@ def _sparse(
     if family in CLASSES:
         y, classes = codes(y.tolist(), target, family, levels)
     names, width = tuple(map(str, columns[kept])), file.width - len(set(drop))
-    notes = (f"{width - len(kept)} column(s) hold zeros only, left out",) if len(kept) < width else ()
-    return Table(X[:, kept], y, names, np.arange(len(kept)), target, classes, None, names, None, notes, width)
+    notes = [f"{width - len(kept)} column(s) hold zeros only, left out"] if len(kept) < width else []
+    notes += _copies(X[:, kept], names, y)
+    return Table(X[:, kept], y, names, np.arange(len(kept)), target, classes, None, names, None, tuple(notes), width)

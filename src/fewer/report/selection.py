@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,8 +38,31 @@ def answer(found: Selection) -> str:
     """The result in one sentence."""
     count = len({c.source for c in found.chosen})
     verb = "explains" if count == 1 else "explain"
+    if flat(found):
+        return (
+            f"the held-out loss of {printable(found.target)} is the same at every penalty: nothing can be chosen by it"
+        )
     words = "no column explains" if count == 0 else f"{count} of {found.columns} columns {verb}"
     return f"{words} {printable(found.target)} ({found.family}, {found.rows} rows, rule {found.rule})"
+
+
+def flat(found: Selection) -> bool:
+    """Whether the held-out loss tells no penalties apart although coefficients differ along the path."""
+    good = [value for value in found.mean if math.isfinite(value)]
+    differ = any(value != row[0] for row in found.path for value in row)
+    return differ and len(good) > 1 and max(good) - min(good) <= 1e-13 * max(map(abs, good))
+
+
+def _finite(value: float) -> str:
+    return f"{value:.5g}" if math.isfinite(value) else "none that is finite"
+
+
+#: What the loss of a family is, a row.
+LOSSES = {
+    "gaussian": "half the mean squared error", "quantile": "mean check loss", "poisson": "mean of mu - y log mu",
+    "binomial": "mean log loss", "multinomial": "mean log loss", "ordinal": "mean log loss",
+    "cox": "what a fold adds to minus the log partial likelihood, a row",
+}  # fmt: skip
 
 
 def facts(found: Selection) -> list[tuple[str, str, str]]:
@@ -52,7 +76,8 @@ def facts(found: Selection) -> list[tuple[str, str, str]]:
         (
             "held-out loss",
             f"{found.mean[at]:.5g}",
-            f"± {found.error[at]:.2g} over {found.folds} folds; {found.mean[0]:.5g} at the strongest penalty",
+            f"± {found.error[at]:.2g} over {found.folds} folds; {_finite(found.mean[0])} at the strongest penalty; "
+            f"{LOSSES[found.family]}",
         ),
         ("duality gap", gap, f"{proven}; KKT distance {found.kkt:.1e}"),
         *_extras(found),
@@ -114,7 +139,11 @@ def page(found: Selection) -> str:
         _section("Chosen columns", _LEAD + _colours(found), _bars(found)),
         _section("Path", "Coefficients times the spread of their column, along the penalty; dashed, the choice.",
                  _path(found)),
-        _section("Cross-validation", "Mean held-out loss, one standard error either side.", _curve(found)),
+        _section(
+            "Cross-validation",
+            f"Held-out loss ({LOSSES[found.family]}), one standard error either side.",
+            _curve(found),
+        ),
         _notes(found),
     )  # fmt: skip
     style = Path(__file__).with_name("style.css").read_text("utf-8")
@@ -255,6 +284,10 @@ def _spread(wanted: Sequence[float], low: float, high: float) -> list[float]:
 def _curve(found: Selection) -> Markup:
     """Held-out loss with a band of one standard error."""
     across = _across(found)
+    on = [k for k, value in enumerate(found.mean) if math.isfinite(value)]
+    alphas, mean, error = (tuple(values[k] for k in on) for values in (found.alphas, found.mean, found.error))
+    sizes = tuple(found.sizes[k] for k in on)
+    found = dataclasses.replace(found, alphas=alphas, mean=mean, error=error, sizes=sizes)
     low = [m - e for m, e in zip(found.mean, found.error, strict=True)]
     top = [m + e for m, e in zip(found.mean, found.error, strict=True)]
     upright = linear([*low, *top], HIGH - 24, 20)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ def select_columns(
     max_levels: int = 50,
     levels: Sequence[str] = (),
     weights: str | None = None,
+    groups: str | None = None,
     factors: Mapping[str, float] | None = None,
     beliefs: Mapping[str, float] | Any = None,
     seed: int = 0,
@@ -158,6 +160,7 @@ def select_columns(
         max_levels: most levels of a text column.
         levels: order of an ordinal target.
         weights: column of row weights.
+        groups: column of labels, such as a patient: rows with the same one stay in one fold, and explain nothing.
         factors: penalty factors by column name; 0 keeps a column, inf excludes it.
         beliefs: by column name, larger for columns thought not to matter; or a callable from names to such numbers.
             Cross-validation chooses how far to trust them, down to not at all.
@@ -180,14 +183,26 @@ def select_columns(
     )  # fmt: skip
     _check(asked)
     table = read_table(
-        path, target, family=family, drop=drop, missing=missing, max_levels=max_levels, levels=levels, weights=weights
+        path,
+        target,
+        family=family,
+        drop=drop,
+        missing=missing,
+        max_levels=max_levels,
+        levels=levels,
+        weights=weights,
+        groups=groups,
     )
     n = table.X.shape[0]
     if not 2 <= folds <= n:
         raise FewerError(f"{folds} folds for {n} rows; use between 2 and {n}")
     if table.X.shape[1] == 0:
         raise FewerError(f"{Path(path).name} has no column beside its target")
-    model, middle, scale = fit(table, asked)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        model, middle, scale = fit(table, asked)
+    said = (str(warning.message) for warning in heard if issubclass(warning.category, UserWarning))
+    table = replace(table, notes=(*table.notes, *dict.fromkeys(said)))
     return _selection(model, table, middle, scale, str(path), asked, time.perf_counter() - start)
 
 
@@ -252,33 +267,46 @@ def fit(table: Any, asked: Request) -> tuple[Any, Any, Any]:
 
 
 def _splits(table: Any, asked: Request) -> Any:
-    """Folds that spread classes and events evenly; several classes of two rows cannot be spread over five folds."""
-    import warnings
-
+    """Folds that spread classes and events evenly, and keep groups of rows together."""
     import numpy as np
-    from sklearn.model_selection import KFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+
+    codes, many = _strata(table, asked), int(asked.folds)
+    together = table.together
+    if together is not None and together.max() + 1 < many:
+        raise FewerError(f"{many} folds, but {together.max() + 1} group(s) of rows that stay together; use fewer folds")
+    options: dict[str, Any] = {"n_splits": many, "shuffle": True, "random_state": asked.seed}
+    if codes is None and together is None:
+        return KFold(**options)
+    if codes is None:
+        return list(GroupKFold(**options).split(table.y, groups=together))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer rows of a class than folds: still spread
+        kind = StratifiedKFold if together is None else StratifiedGroupKFold
+        return list(kind(**options).split(np.zeros(len(codes)), codes, together))
+
+
+def _strata(table: Any, asked: Request) -> Any:
+    """(n,) codes to spread over the folds, or None; several classes of two rows cannot be spread over five folds."""
+    import numpy as np
 
     counted = asked.family == "poisson" and bool(np.any(table.y == 0))
-    if counted or asked.family in ("binomial", "multinomial", "ordinal", "cox"):
-        codes = (table.y > 0 if counted else table.y if table.event is None else table.event).astype(int)
-        rows = np.bincount(codes)
-        if table.event is not None and rows[1] < 2:
-            raise FewerError(f"{table.target}: one event only; cross-validation needs two at least")
-        if counted and rows[1] < 2:
-            raise FewerError(f"target '{table.target}' is above 0 in one row only; cross-validation needs two at least")
-        if table.event is None and not counted and rows.min() < 2:
-            rare = table.classes[int(rows.argmin())]
-            raise FewerError(f"class '{rare}' of '{table.target}' has one row only; cross-validation needs two of each")
-        if asked.folds > rows.max():
-            what = "events or censored times" if table.event is not None else "rows of any class"
-            what = "counts or zeros" if counted else what
-            raise FewerError(f"{asked.folds} folds, but no more than {rows.max()} {what}; use fewer folds")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # fewer rows of a class than folds: still spread
-            return list(
-                StratifiedKFold(asked.folds, shuffle=True, random_state=asked.seed).split(np.zeros(len(codes)), codes)
-            )
-    return KFold(asked.folds, shuffle=True, random_state=asked.seed)
+    if not counted and asked.family not in ("binomial", "multinomial", "ordinal", "cox"):
+        return None
+    codes = (table.y > 0 if counted else table.y if table.event is None else table.event).astype(int)
+    rows = np.bincount(codes)
+    if table.event is not None and rows[1] < 2:
+        raise FewerError(f"{table.target}: one event only; cross-validation needs two at least")
+    if counted and rows[1] < 2:
+        raise FewerError(f"target '{table.target}' is above 0 in one row only; cross-validation needs two at least")
+    if table.event is None and not counted and rows.min() < 2:
+        rare = table.classes[int(rows.argmin())]
+        raise FewerError(f"class '{rare}' of '{table.target}' has one row only; cross-validation needs two of each")
+    if asked.folds > rows.max():
+        what = "events or censored times" if table.event is not None else "rows of any class"
+        what = "counts or zeros" if counted else what
+        raise FewerError(f"{asked.folds} folds, but no more than {rows.max()} {what}; use fewer folds")
+    return codes
 
 
 def _factors(table: Any, asked: Request) -> Any:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import covariance
 from sklearn import linear_model as peer
@@ -140,3 +141,14 @@ def test_a_wrong_argument_is_refused_by_its_own_name(name, options, message):
     with pytest.raises(FewerError, match=message) as caught:
         getattr(estimators, name)(**options).fit(X, TARGETS.get(name.removesuffix("CV"), Y))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("red", r"is no number \('red'\)"), (np.nan, "is missing"), (-np.inf, "is infinite")]
+)
+@pytest.mark.parametrize("name", ["Lasso", "SparseCox", "SparsePrecision", "LassoCV"])
+def test_a_value_that_is_no_number_is_named_by_its_column(name, value, words):
+    frame = pd.DataFrame(X, columns=list("abcde")).astype({"c": object if isinstance(value, str) else float})
+    frame.loc[7, "c"] = value
+    with pytest.raises(FewerError, match=f"column 'c' of X {words} in row 7"):
+        getattr(estimators, name)().fit(frame, TARGETS.get(name, Y))

@@ -1,10 +1,11 @@
-"""Arguments of estimators: what each may be, refused by its own name before any data are looked at."""
+"""Arguments of estimators, each refused by its own name; columns of a data frame, refused by theirs."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from fewer.method import FewerError, nearest
 
-__all__ = ["check_arguments", "penalties"]
+__all__ = ["check_arguments", "faults_by_column", "penalties"]
 
 
 def _real(value: Any) -> bool:
@@ -109,3 +110,32 @@ def penalties(alphas: Any) -> NDArray[np.float64] | int | None:
         if not (_real(one) and one >= 0):
             raise FewerError(f"alphas[{at}] is {_shown(one)}; penalties are finite numbers that are not negative")
     return np.asarray(alphas, dtype=np.float64)
+
+
+@contextmanager
+def faults_by_column(X: Any) -> Iterator[None]:
+    """What scikit-learn refuses in a data frame, with the name of the column and the row."""
+    try:
+        yield
+    except (ValueError, TypeError):
+        found = _fault(X)
+        if found:
+            raise FewerError(found) from None
+        raise
+
+
+def _fault(X: Any) -> str:
+    """The first value of a data frame that is no finite number; empty where there is none, or no frame."""
+    names = getattr(X, "column_names", getattr(X, "columns", None))
+    for name in [] if names is None or len(set(names)) < len(names) else list(names):
+        for row, value in enumerate(np.asarray(X[name], dtype=object)):
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number, words = math.nan, "no number" if value is not None else "missing"
+            else:
+                words = "missing" if math.isnan(number) else "infinite"
+            if not math.isfinite(number):
+                shown = f" ({str(value)[:40]!r})" if words == "no number" else ""
+                return f"column '{name}' of X is {words}{shown} in row {row}; give finite numbers, or leave it out"
+    return ""

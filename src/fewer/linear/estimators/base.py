@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fewer.linear import Path, Solution
-from fewer.linear.estimators.arguments import check_arguments
+from fewer.linear.estimators.arguments import check_arguments, faults_by_column
 from fewer.linear.factors import Candidate, Factors, as_factors
 from fewer.method import FewerError
 
@@ -70,10 +70,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return X, y, weights
 
     def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
-        X, y = validate_data(
-            self, X, y, accept_sparse="csc", dtype=[np.float64, np.float32], y_numeric=self._numeric_target,
-            ensure_min_samples=2,
-        )  # fmt: skip
+        with faults_by_column(X):
+            X, y = validate_data(
+                self, X, y, accept_sparse="csc", dtype=[np.float64, np.float32], y_numeric=self._numeric_target,
+                ensure_min_samples=2,
+            )  # fmt: skip
         return X, y
 
     #: Whether the target must be numbers.
@@ -147,7 +148,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _linear(self, X: Any) -> Vector:
         """Linear predictor X b + b0, (n,) or (n, classes)."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        with faults_by_column(X):
+            X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return np.asarray(X @ self.coef_.T + self.intercept_, dtype=np.float64)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from fewer.linear.estimators.arguments import check_arguments
+from fewer.linear.estimators.arguments import check_arguments, faults_by_column
 from fewer.linear.estimators.base import Estimator, names_of, normalised
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.estimators.relaxed import refit
@@ -298,7 +298,8 @@ class SparsePrecision(BaseEstimator):  # type: ignore[misc]
         from fewer.linear import graphical_lasso
 
         check_arguments(self)
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2)
+        with faults_by_column(X):
+            X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2)
         s = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)) / len(X)
         centred = X if self.assume_centered else X - s @ X
         found = graphical_lasso(

@@ -11,6 +11,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from fewer.linear.coupled import Cox
+from fewer.linear.estimators.arguments import faults_by_column
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.options import Chosen, Single
 from fewer.method import FewerError, Paper, method
@@ -70,7 +71,8 @@ def rows_of_times(model: Any, X: Any, y: Any) -> tuple[Any, Any]:
     """Validated columns, and (n, 2) times and events."""
     if y is None:
         raise ValueError(f"{type(model).__name__} requires y to be passed, but the target y is None")
-    X = validate_data(model, X, accept_sparse="csc", dtype=[np.float64, np.float32], ensure_min_samples=2)
+    with faults_by_column(X):
+        X = validate_data(model, X, accept_sparse="csc", dtype=[np.float64, np.float32], ensure_min_samples=2)
     y = _times_and_events(y)
     check_consistent_length(X, y)
     return X, y
