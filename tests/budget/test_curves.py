@@ -149,3 +149,19 @@ def test_the_knee_of_a_hinge_is_its_corner():
     assert essential({k / 10: max(0.0, 0.4 - k / 10) for k in range(1, 11)}) == 0.4
     with pytest.raises(FewerError, match="three levels"):
         essential({1.0: 0.0, 0.5: 1.0})
+
+
+@pytest.mark.parametrize("lost", [math.nan, math.inf])
+def test_losses_that_are_not_finite_are_never_ranked(lost):
+    curve = {name: {0.2: 1.0, 0.6: 0.1} for name in SHAPES}
+    holed = {**curve, "b": {0.2: 1.0, 0.6: lost}}
+    for call in (lambda: sensitivity(SHAPES, holed, 0.5), lambda: balanced(SHAPES, {"s": holed}, 0.5)):
+        with pytest.raises(FewerError, match="curve of layer 'b' has a loss that is not finite at share"):
+            call()
+    with pytest.raises(FewerError, match="is not finite; a knee"):
+        essential({1.0: 0.0, 0.5: lost, 0.2: 1.0})
+    shapes = {"a": (1, 10), "b": (1, 10)}
+    found = evolution(shapes, lambda counts: lost if counts["a"] == 5 else float(counts["a"]), 0.5, step=0.1)
+    assert found["a"] < 5
+    with pytest.raises(FewerError, match="has a finite loss; there is nothing"):
+        evolution(shapes, lambda _: lost, 0.5, step=0.1, generations=2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import pairwise
-from math import prod
+from math import isfinite, prod
 from typing import TypeAlias
 
 from fewer.budget.allocation import Shapes, _round
@@ -179,6 +179,9 @@ def essential(losses: Mapping[float, float], /) -> float:
     levels = sorted(losses)
     if len(levels) < 3:
         raise FewerError(f"a knee needs at least three levels; {len(levels)} are given")
+    wrong = next((level for level in levels if not isfinite(losses[level])), None)
+    if wrong is not None:
+        raise FewerError(f"the loss at share {wrong:g} is not finite; a knee cannot be found")
     low, high = levels[0], levels[-1]
 
     def below(level: float) -> float:
@@ -195,6 +198,9 @@ def _points(curve: Curve, name: str) -> Points:
     points = sorted((float(share), float(loss)) for share, loss in curve[name].items())
     if points[0][0] < 0.0 or points[-1][0] > 1.0:
         raise FewerError(f"the curve of layer '{name}' has a share outside 0 to 1")
+    wrong = next((share for share, loss in points if not isfinite(loss)), None)
+    if wrong is not None:
+        raise FewerError(f"the curve of layer '{name}' has a loss that is not finite at share {wrong:g}")
     return points if points[-1][0] == 1.0 else [*points, (1.0, 0.0)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import prod
+from math import isfinite, prod
 from random import Random
 from typing import Any, TypeAlias
 
@@ -186,8 +186,10 @@ def evolution(
         distinct = {tuple(child.values()): child for child in children if child != parent}
         for child in distinct.values():
             found = measure(child)
-            if found < loss:
+            if isfinite(found) and not loss <= found:
                 parent, loss = child, found
+    if not isfinite(loss):
+        raise FewerError(f"no split at keep {keep:g} has a finite loss; there is nothing to choose by")
     return parent
 
 

@@ -9,6 +9,10 @@
     check(y)              -> array      the target as numbers, or FewerError
     width                 -> int        how many linear predictors a row has
 
+and, where rows are tied together, so that rows alone lose what ties them (Cox's risk sets):
+
+    held_out(eta, y, s, seen) -> number what the rows not seen in fitting add to the value of all rows
+
 eta is (n,) for width 1 and (n, width) otherwise. Where `conjugate` is None, a valid dual bound follows from convexity
 and the floor of the loss: F*(a v) <= a F*(v) + (1 - a) F*(0), where F*(0) <= -floor and
 F*(slope) = <slope, eta> - F(eta).

@@ -24,8 +24,7 @@ def common(name):
     return kind(**{key: value for key, value in short.items() if key in known})
 
 
-QUICK = {"LassoCV", "ElasticNetCV", "AdaptiveLassoCV", "RelaxedLassoCV", "BestSubsetCV", "SparseLogisticCV",
-         "SparsePoissonCV", "SparseHuberCV", "SparseQuantileCV"}  # fmt: skip
+QUICK = {"LassoCV", "ElasticNetCV", "AdaptiveLassoCV", "RelaxedLassoCV", "BestSubsetCV"}
 
 
 @pytest.mark.slow
