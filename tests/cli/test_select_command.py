@@ -151,3 +151,20 @@ def test_a_curve_that_says_nothing_is_not_read_as_no_column(tmp_path):
     assert "no column explains" in answer(dataclasses.replace(flat, path=((0.0,) * 4,)))
     holed = dataclasses.replace(found, mean=(float("nan"), *found.mean[1:]))
     assert "nan" not in page(holed)
+
+
+def test_doubts_of_an_estimator_are_notes(tmp_path, monkeypatch, capfd):
+    import warnings
+
+    import fewer.linear.estimators as estimators
+
+    class LassoCV(estimators.LassoCV):
+        def fit(self, X, y, sample_weight=None, **params):
+            warnings.warn("3 of 600 fits did not reach tol", UserWarning, stacklevel=2)
+            return super().fit(X, y, sample_weight, **params)
+
+    monkeypatch.setattr(estimators, "LassoCV", LassoCV)
+    pd.DataFrame({"a": np.arange(20.0), "y": RNG.standard_normal(20)}).to_csv(tmp_path / "t.csv", index=False)
+    assert call(["select", str(tmp_path / "t.csv"), "--target", "y"]) == 0
+    shown = capfd.readouterr()
+    assert "note: 3 of 600 fits did not reach tol" in shown.out and shown.err == ""

@@ -136,6 +136,8 @@ def test_beliefs_are_trusted_as_far_as_they_help(table, tmp_path, suffix, capsys
         (",a,y\n0,1,2\n1,2,3\n", [], "column 1 has no name, like an index"),
         ("a\tb,y\n1,2\n2,3\n", ["--seed", "-1"], "seed is -1"),
         ("a,y\n1,2\n2,3\n", ["--factor", "a=0", "--factor", "a=1"], "two penalty factors"),
+        ("a,g,y\n1,p,2\n2,,3\n", ["--groups", "g"], "groups 'g' have 1 missing value(s); every row needs a label"),
+        ("a,y\n1,2\n2,3\n", ["--groups", "b"], "no column 'b'"),
         ("a,y\n1,2\n2,3\n", ["--weights", "y"], "column 'y' cannot be two of target, weights and groups"),
         ("a,y\n1,0\n2,0\n3,0\n4,1\n5,0\n", ["--family", "poisson"], "above 0 in one row only"),
         ("a,w,y\n1,0,p\n2,1,q\n3,1,q\n", ["--weights", "w", "--family", "binomial"], "one class only"),
