@@ -65,7 +65,7 @@ def text(document: dict[str, Any]) -> str:
         said = f"{kept:,} of {total:,} weights are read for a token ({document['sparsity']:.2%} skipped)"
         lines = [f"{said}; weights and cuts in {document['out']}"]
         return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])
-    lines = [f"{total - kept:,} of {total:,} weights are zero ({document['sparsity']:.2%}) in {document['out']}"]
+    lines = [f"{document['zeros']:,} of {total:,} weights are zero ({document['sparsity']:.2%}) in {document['out']}"]
     if document["seconds"]:
         lines.append(f"it took {seconds(document['seconds'])}")
     return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])

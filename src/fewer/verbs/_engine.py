@@ -41,6 +41,10 @@ _NAMED = 8
 _UNJUDGED = "no token of the windows that losses are measured on reached it: even share, or dense where there is none"
 
 
+#: From this share of zeros on an input is called sparse.
+_SPARSE = 0.01
+
+
 def missing_data(plan: Plan) -> FewerError:
     """What to say when the recipe needs calibration data and there is none."""
     from fewer.plan import evidence_of
@@ -181,7 +185,10 @@ class Engine:
         """Keep the mask and the numbers of one layer, and tell the callback."""
         self.masks.put(layer.name, solved.mask)
         kept, total = int(solved.mask.sum()), solved.mask.numel()
-        self.results[layer.name] = LayerResult(layer.name, layer.block, layer.shape, kept, total, solved.damage)
+        zeros, former = solved.weight.numel() - int(solved.weight.count_nonzero()), self.results.get(layer.name)
+        before = solved.zeros_before if former is None else former.zeros_before
+        row = LayerResult(layer.name, layer.block, layer.shape, kept, total, solved.damage, zeros, before)
+        self.results[layer.name] = row
         notes = dict(solved.notes)
         if layer.name in self.unjudged and "evidence" not in notes:
             notes["budget"] = _UNJUDGED
@@ -216,6 +223,10 @@ class Engine:
                     heard.setdefault(said, []).append(name)
                     named[said] = _NAMED if key == "evidence" else 1
         found = [f"{text} ({_layers(names, named[text])})" for text, names in heard.items()]
+        rows = self.results.values()
+        total, before = sum(row.total for row in rows), sum(row.zeros_before or 0 for row in rows)
+        if before > _SPARSE * total:
+            found.insert(0, f"the input was already sparse: {before / total:.2%} of these weights were zero before")
         unseen = self.plan.unseen
         if unseen > self.plan.total // 100:
             found.insert(0, f"{unseen:,} weights belong to no layer and were left alone: `fewer plan` names them")

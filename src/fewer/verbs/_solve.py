@@ -28,13 +28,17 @@ _LOW, _HIGH, _BINS = -12.0, 6.0, 144
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """One layer after its update; `bias` is what to add to its bias, if the update asks for that."""
+    """One layer after its update; `bias` is what to add to its bias, if the update asks for that.
+
+    `zeros_before` counts the weights that were zero before.
+    """
 
     weight: Tensor
     mask: Tensor
     bias: Tensor | None
     damage: float | None
     notes: Mapping[str, float | str]
+    zeros_before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ class Job:
         gram = evidence.get("input_gram")
         told = gram is not None and bool(gram.any())
         damage = relative_damage(weight, after.to(weight.dtype), gram) if gram is not None and told else None
-        return Solved(after, made.mask, made.bias, damage, {**made.notes, **self._singular(gram, made)})
+        return Solved(after, made.mask, made.bias, damage, {**made.notes, **self._singular(gram, made)}, _zeros(stored))
 
     def _singular(self, gram: Tensor | None, made: Updated) -> dict[str, str]:
         """A note where the solver worked on a Gram matrix that has no inverse of its own."""
@@ -183,6 +187,11 @@ class Job:
         if not recipe.compat or recipe.varied:
             return count
         return recipe.mean_keep() if recipe.budget == "uniform" else self.shares.get(name) or count
+
+
+def _zeros(weight: Tensor) -> int:
+    """How many weights are exactly zero."""
+    return weight.numel() - int(weight.count_nonzero())
 
 
 def working(name: str, stored: Tensor) -> Tensor:

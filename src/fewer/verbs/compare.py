@@ -273,7 +273,7 @@ def _sizes(opened: Opened, layers: Sequence[LayerResult]) -> dict[str, Any]:
     # Layers that skip inputs are no candidates any more: all of their weights are kept.
     width = {layer.name: layer.dtype.itemsize for layer in opened.candidates}
     packable = [row for row in layers if row.name in width]
-    saved = sum(max(0, width[row.name] * (row.total - row.kept) - -(-row.total // 8)) for row in packable)
+    saved = sum(max(0, width[row.name] * row.dropped - -(-row.total // 8)) for row in packable)
     total = sum(w.numel() * w.element_size() for w in weights)
     return {
         "parameters": sum(w.numel() for w in weights),

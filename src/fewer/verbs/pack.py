@@ -87,7 +87,7 @@ def sizes(module: nn.Module) -> PackedSizes:
     return PackedSizes(
         packed=len(packed),
         layers=len(native),
-        sparsity=1.0 - sum(m.packed.kept for m in packed) / places if places else 0.0,
+        sparsity=1.0 - sum(int(m.packed.values.count_nonzero()) for m in packed) / places if places else 0.0,
         dense_bytes=sum(m.in_features * m.out_features * m.dtype.itemsize for m in packed),
         packed_bytes=sum(m.packed.nbytes for m in packed),
     )

@@ -62,7 +62,7 @@ class Pruned:
     def sparsity(self) -> float:
         """Exact share of zeros in the pruned layers."""
         total = sum(row.total for row in self.layers)
-        return 1.0 - sum(row.kept for row in self.layers) / total if total else 0.0
+        return sum(row.dropped for row in self.layers) / total if total else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The account as plain data: the same for the same run, so without times and dates."""
@@ -115,6 +115,7 @@ def report(
 ) -> dict[str, Any]:
     """The account of a run as plain data."""
     kept, total = sum(row.kept for row in layers), sum(row.total for row in layers)
+    dropped = sum(row.dropped for row in layers)
     rows = [asdict(row) | {"shape": list(row.shape), "sparsity": row.sparsity} for row in layers]
     for row in rows:
         row.update({"notes": dict(layer_notes[row["name"]])} if row["name"] in layer_notes else {})
@@ -126,7 +127,8 @@ def report(
         "calibration_hash": calibration_hash,
         "kept": kept,
         "total": total,
-        "sparsity": 1.0 - kept / total if total else 0.0,
+        "zeros": dropped,
+        "sparsity": dropped / total if total else 0.0,
         "recipe": plan.recipe.to_dict(),
         "compute": plan.compute,
         "plan": plan.hash,

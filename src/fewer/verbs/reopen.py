@@ -53,14 +53,16 @@ def reopen(path: str | Path) -> Pruned:
     plan = make_plan(opened, recipe)
     # What it was computed in belongs to the machine that made it.
     plan = dataclasses.replace(plan, compute=str(account.get("compute", plan.compute)))
-    known = {row["name"]: row.get("damage") for row in account["layers"]}
+    known = {row["name"]: row for row in account["layers"]}
     stored = _stored(folder)
     masks, rows = Masks(), []
     for layer in opened.candidates:
         if layer.name in known:
             masks.put(layer.name, _mask(layer, stored))
             kept, total = masks.kept(layer.name), layer.shape[0] * layer.shape[1]
-            rows.append(LayerResult(layer.name, layer.block, layer.shape, kept, total, known[layer.name]))
+            row, zeros = known[layer.name], total - int(layer.read().count_nonzero())
+            counts = (kept, total, row.get("damage"), zeros, row.get("zeros_before"))
+            rows.append(LayerResult(layer.name, layer.block, layer.shape, *counts))
     return Pruned(
         source=opened,
         masks=masks,
@@ -107,4 +109,6 @@ def _account(path: Path) -> dict[str, Any]:
         raise FewerError(f"'{path}' is not a report of fewer: a layer has no name")
     if not all(isinstance(row.get("damage"), float | int | None) for row in rows):
         raise FewerError(f"'{path}' is not a report of fewer: a layer's damage is not a number")
+    if not all(isinstance(row.get("zeros_before"), int | None) for row in rows):
+        raise FewerError(f"'{path}' is not a report of fewer: a layer's zeros before the run are no number")
     return dict(found)

@@ -35,7 +35,11 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class LayerResult:
-    """One layer after pruning. `damage` is ||X (W - W')^T||_F / ||X W^T||_F on the calibration inputs, if known."""
+    """One layer after pruning. `damage` is ||X (W - W')^T||_F / ||X W^T||_F on the calibration inputs, if known.
+
+    `kept` counts the mask, `zeros` the weights that are zero, `zeros_before` those that were before the run; both are
+    None where the run drops no weight.
+    """
 
     name: str
     block: int | None
@@ -43,11 +47,18 @@ class LayerResult:
     kept: int
     total: int
     damage: float | None = None
+    zeros: int | None = None
+    zeros_before: int | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Weights that are zero; where the run drops none, those that are not read."""
+        return self.total - self.kept if self.zeros is None else self.zeros
 
     @property
     def sparsity(self) -> float:
         """Share of exact zeros."""
-        return 1.0 - self.kept / self.total if self.total else 0.0
+        return self.dropped / self.total if self.total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,7 @@ class Candidate:
     def sparsity(self) -> float:
         """Exact share of zeros in the pruned layers."""
         total = sum(row.total for row in self.layers)
-        return 1.0 - sum(row.kept for row in self.layers) / total if total else 0.0
+        return sum(row.dropped for row in self.layers) / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
