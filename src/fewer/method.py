@@ -20,9 +20,21 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeVar
 
-__all__ = ["FewerError", "Method", "Paper", "catalogue", "citations", "find", "load_extensions", "method", "nearest"]
+__all__ = [
+    "FewerError",
+    "Method",
+    "Paper",
+    "catalogue",
+    "citations",
+    "find",
+    "load_extensions",
+    "matches",
+    "method",
+    "nearest",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Status = Literal["exact", "variant", "ours"]
@@ -214,6 +226,15 @@ def _combines(name: str) -> bool:
     """Whether a name is that of a combinator, which is a score only with others in its brackets."""
     _import("score")
     return ("combine", name) in _entries
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a glob matches a layer's name; brackets are literal, because `experts.down_proj[3]` is a name.
+
+    >>> matches("experts.down_proj[3]", "*.down_proj[3]"), matches("experts.down_proj[3]", "*[[]3]")
+    (True, True)
+    """
+    return fnmatchcase(name, pattern.replace("[[]", "[").replace("[", "[[]"))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -16,19 +16,19 @@ A share `keep` is a number, a list of numbers interpolated over the depth of the
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from fewer import input_recipe
 from fewer.compute import check as check_compute
-from fewer.method import FewerError, Method, find, nearest
+from fewer.method import FewerError, Method, find, matches, nearest
 from fewer.toml_text import to_toml
 
 __all__ = ["DataSettings", "Keep", "Recipe", "Where", "load_recipe", "parse_recipe"]
@@ -71,7 +71,7 @@ class Where:
         >>> Where("*.down_proj[3]").matches("experts.down_proj[3]")
         True
         """
-        return fnmatchcase(name, self.match.replace("[", "[[]"))
+        return matches(name, self.match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,7 @@ class Recipe:
             raise FewerError(
                 f"update '{update}' keeps the mask that it is given; choose = 'update' has no one to choose"
             )
+        full._check_rounds()
         full = dataclasses.replace(full, within=full._within(pattern))
         full._check_shares(pattern.keep)
         return full
@@ -267,6 +268,30 @@ class Recipe:
             return self.within
         habit: str = getattr(find("score", self.score), "within", "")
         return habit if habit and pattern.unit == "weight" else "layer"
+
+    def share_of_round(self, step: int) -> float:
+        """The share that the schedule asks for in round `step` of `steps`, counted from 1.
+
+        >>> [round(Recipe(steps=2, schedule="linear", keep=0.5).share_of_round(step), 2) for step in (1, 2)]
+        [0.75, 0.5]
+        """
+        schedule = find("schedule", self.schedule)
+        options = dict(self.schedule_options)
+        if "end" in schedule.knobs:
+            options["end"] = self.mean_keep()
+        return float(schedule.target(step / self.steps, **options))
+
+    def _check_rounds(self) -> None:
+        """Refuse a schedule that lets a mask grow: what a round has dropped is gone."""
+        shares = [self.share_of_round(step) for step in range(1, self.steps + 1)] if self.steps > 1 else []
+        for step, (before, after) in enumerate(itertools.pairwise(shares), 1):
+            if after > before + 1e-12:
+                said = f"from {before:g} in round {step} to {after:g} in round {step + 1}"
+                raise FewerError(
+                    f"schedule '{self.schedule}' would grow {said}; rounds only thin: start above {after:g}"
+                )
+        if any(not 0.0 < share <= 1.0 for share in shares):
+            raise FewerError(f"schedule '{self.schedule}' asks for a share of {max(shares):g}; it must be in (0, 1]")
 
     def _check_shares(self, fixed: float | None) -> None:
         if fixed is None and not self.varied:

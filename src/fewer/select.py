@@ -125,8 +125,9 @@ class Rule:
 
 def rule(
     shape: tuple[int, int],
-    keep: float,
+    keep: float | None = None,
     *,
+    count: int | None = None,
     pattern: str | Pattern = "unstructured",
     within: str = "",
     compat: str = "",
@@ -136,17 +137,19 @@ def rule(
 
     Args:
         shape: (out, in).
-        keep: share of units that stay, a float in (0, 1]; or their number, an int.
+        keep: share of units that stay, in (0, 1].
+        count: their number, in place of the share.
         pattern: the legal sets, as text or object.
         within: `layer` (default), `row`, `column`; `group` for N:M patterns, which know no other.
         compat: reproduce the rounding of a published implementation (`wanda`, `sparsegpt`).
         where: name of the layer, for messages.
 
     Raises:
-        FewerError: keep out of range, pattern and shape that do not fit, scope that the pattern does not have.
+        FewerError: keep or count out of range, none or both of them, pattern and shape that do not fit, scope that
+            the pattern does not have.
 
-    >>> rule((4, 4), 0.5).count
-    8
+    >>> rule((4, 4), 0.5).count, rule((4, 4), 1).count, rule((4, 4), count=1).count
+    (8, 16, 1)
     """
     pattern = parse(pattern)
     shape = (int(shape[0]), int(shape[1]))
@@ -163,7 +166,7 @@ def rule(
         raise FewerError(f"unknown compat '{compat}'{nearest(compat, COMPAT)}; known: wanda, sparsegpt")
     if compat and (pattern.unit != "weight" or scope == "column"):
         raise FewerError(f"compat '{compat}' is for single weights within rows, groups or the layer")
-    count, share = _count(keep, total, where)
+    count, share = _count(keep, count, total, where)
     if isinstance(pattern, NM):
         fixed = total // pattern.m * pattern.n
         if count != fixed and abs(share - pattern.n / pattern.m) > 1e-9:
@@ -173,9 +176,15 @@ def rule(
 
 
 def select(
-    scores: Array, keep: float, *, pattern: str | Pattern = "unstructured", within: str = "", compat: str = ""
+    scores: Array,
+    keep: float | None = None,
+    *,
+    count: int | None = None,
+    pattern: str | Pattern = "unstructured",
+    within: str = "",
+    compat: str = "",
 ) -> Mask:
-    """The mask of the largest scores: `rule(...).select(scores)`.
+    """The mask of the largest scores: `rule(...).select(scores)`, by a share `keep` or a number of units `count`.
 
     >>> import numpy as np
     >>> select(np.array([[1.0, 3.0], [2.0, 2.0]]), 0.5)
@@ -183,7 +192,7 @@ def select(
            [ True, False]])
     """
     shape = (int(scores.shape[0]), int(scores.shape[1]))
-    return rule(shape, keep, pattern=pattern, within=within, compat=compat).select(scores)
+    return rule(shape, keep, count=count, pattern=pattern, within=within, compat=compat).select(scores)
 
 
 def top(scores: Array, count: int) -> Mask:
@@ -265,12 +274,17 @@ def _reaching(scores: Array, edge: Array, count: int) -> Mask:
     return above | xp.reshape(tied, scores.shape)
 
 
-def _count(keep: float, total: int, where: str) -> tuple[int, float]:
+def _count(keep: float | None, count: int | None, total: int, where: str) -> tuple[int, float]:
+    """Number and share of the units that stay, from either."""
     place = f" for {where}" if where else ""
-    if isinstance(keep, int) and not isinstance(keep, bool):
-        if not 0 <= keep <= total:
-            raise FewerError(f"keep is {keep} units{place}; there are {total}")
-        return keep, keep / total if total else 1.0
+    if (keep is None) == (count is None):
+        raise FewerError(f"give keep, a share in (0, 1], or count, a number of units{place}: one of them")
+    if count is not None:
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= total:
+            raise FewerError(f"count is {count!r}{place}; there are {total} units")
+        return count, count / total if total else 1.0
+    assert keep is not None
     if not 0.0 < keep <= 1.0:
-        raise FewerError(f"keep is {keep:g}{place}; the share that stays must be in (0, 1]")
+        hint = f"; a number of units is count={keep}" if isinstance(keep, int) and keep > 1 else ""
+        raise FewerError(f"keep is {keep:g}{place}; the share that stays must be in (0, 1]{hint}")
     return round(keep * total), float(keep)

@@ -102,8 +102,8 @@ def test_a_pattern_gives_exact_nested_masks(entry, library):
     counts = [units // 2] if pattern.keep is not None else range(units + 1)
     before = np.zeros(shape, bool)
     for count in counts:
-        mask = np.asarray(select(scores, count, pattern=pattern))
+        mask = np.asarray(select(scores, count=count, pattern=pattern))
         assert mask.sum() == count * (shape[0] * shape[1] // units)
         assert (mask | ~before).all()
         before = mask if len(counts) > 1 else before
-    assert rule(shape, units if pattern.keep is None else pattern.keep, pattern=pattern).count <= units
+    assert rule(shape, 1 if pattern.keep is None else pattern.keep, pattern=pattern).count <= units

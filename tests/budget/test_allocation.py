@@ -61,7 +61,9 @@ def test_lamp_equals_the_papers_loop():
         counts = lamp(weights, keep)
         assert counts == global_(scores, keep)
         for name, w in weights.items():
-            np.testing.assert_array_equal(select(scores[name], counts[name]), select(np.abs(w), counts[name]))
+            np.testing.assert_array_equal(
+                select(scores[name], count=counts[name]), select(np.abs(w), count=counts[name])
+            )
 
 
 def test_owl_equals_the_papers_loop():

@@ -147,7 +147,7 @@ def test_spectrum_keeps_large_weights_and_samples_small_ones_without_bias():
     kept, estimates = np.zeros(8), np.zeros((3000, 8))
     for seed in range(3000):
         scores = spectrum(weight, seed=seed)
-        mask = select(scores, 4)[0]
+        mask = select(scores, count=4)[0]
         kept += mask / 3000
         estimates[seed] = mask * np.maximum(weight[0] ** 2, scores[0][~mask].max())
     assert kept[0] > 0.99

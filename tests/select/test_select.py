@@ -40,7 +40,7 @@ def test_counts_are_exact_and_masks_nest(shape, seed, within):
     scores = np.random.default_rng(seed).integers(0, 4, shape).astype(float)
     before = np.zeros(shape, bool)
     for count in range(shape[0] * shape[1] + 1):
-        mask = select(scores, count, within=within)
+        mask = select(scores, count=count, within=within)
         assert mask.sum() == count
         assert (mask | ~before).all()
         before = mask
@@ -59,7 +59,7 @@ def test_rows_differ_by_at_most_one(shape, seed, data):
 @settings(max_examples=25, deadline=None)
 @given(shapes, st.integers(0, 2**32 - 1), st.sampled_from(["layer", "row"]), st.data())
 def test_parts_of_a_rule_add_up(shape, seed, within, data):
-    whole = rule(shape, data.draw(st.integers(0, shape[0] * shape[1])), within=within)
+    whole = rule(shape, count=data.draw(st.integers(0, shape[0] * shape[1])), within=within)
     cuts = sorted({0, shape[1], *data.draw(st.lists(st.integers(0, shape[1]), max_size=3))})
     scores = np.random.default_rng(seed).random(shape)
     masks = [whole.part(a, b).select(scores[:, a:b]) for a, b in pairwise(cuts)]
@@ -87,8 +87,8 @@ def test_golden_blocks_rows_columns_layer():
     assert select(scores, 0.5, pattern="2x2").astype(int).tolist() == [[0, 0, 1, 1]] * 2 + [[1, 1, 0, 0]] * 2
     assert select(scores, 0.5, pattern="row").any(axis=1).tolist() == [True, False, True, False]
     assert select(scores, 0.25, pattern="column").any(axis=0).tolist() == [True, False, False, False]
-    assert select(scores, 1, pattern="layer").all()
-    assert not select(scores, 0, pattern="layer").any()
+    assert select(scores, count=1, pattern="layer").all()
+    assert not select(scores, count=0, pattern="layer").any()
 
 
 def test_authors_rounding_of_rows_and_layer():
@@ -102,7 +102,7 @@ def test_authors_rounding_of_rows_and_layer():
     [
         ({"keep": 0.0}, r"\(0, 1\]"),
         ({"keep": 1.5}, r"\(0, 1\]"),
-        ({"keep": 99}, "there are 12"),
+        ({"count": 99}, "there are 12"),
         ({"keep": 0.5, "pattern": "2:4", "within": "row"}, "'group'"),
         ({"keep": 0.3, "pattern": "2:4"}, "keeps 0.5, not 0.3"),
         ({"keep": 0.5, "pattern": "2:5"}, "does not divide the 4 inputs of x, shape"),

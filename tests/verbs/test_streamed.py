@@ -117,8 +117,12 @@ def test_an_unfinished_run_of_another_recipe_is_not_continued(folder, tmp_path):
         fewer.prune(folder, tokens(), update="zero", keep=0.25, out=tmp_path / "out")
 
 
+def _fault(*_):
+    raise FewerError("a fault")
+
+
 def test_a_fault_leaves_no_partial_directory(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("fewer.verbs._solve.Job.scores", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr("fewer.verbs._solve.relative_damage", _fault)
     with pytest.raises(FewerError):
         fewer.prune(folder, tokens(), update="zero", out=tmp_path / "out")
     assert not any(tmp_path.iterdir())

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
-from fewer.method import FewerError, nearest
+from fewer.method import FewerError, matches, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -204,24 +203,19 @@ def select_layers(layers: Iterable[N], only: Sequence[str] = (), skip: Sequence[
     """
     pool = tuple(layers)
     for pattern in (*only, *skip):
-        if not any(_match(layer.name, pattern) for layer in pool):
+        if not any(matches(layer.name, pattern) for layer in pool):
             hint = nearest(pattern, [layer.name for layer in pool])
             raise FewerError(f"no layer matches '{pattern}'{hint}; `fewer plan` lists the names")
     return tuple(
         layer
         for layer in pool
         if (any(_names(layer, p) for p in only) if only else layer.default)
-        and not any(_match(layer.name, p) for p in skip)
+        and not any(matches(layer.name, p) for p in skip)
     )
 
 
-def _match(name: str, pattern: str) -> bool:
-    """Glob match in which brackets are literal, because `experts.down_proj[3]` is a name."""
-    return fnmatchcase(name, pattern.replace("[", "[[]"))
-
-
 def _names(layer: _Named, pattern: str) -> bool:
-    return _match(layer.name, pattern) and (layer.default or pattern.rsplit(".", 1)[-1].strip("*") != "")
+    return matches(layer.name, pattern) and (layer.default or pattern.rsplit(".", 1)[-1].strip("*") != "")
 
 
 def is_a(module: nn.Module, name: str) -> TypeGuard[Any]:

@@ -13,16 +13,15 @@ layer's size.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
 
 from array_api_compat import array_namespace
 
-from fewer.method import FewerError, Paper, method
+from fewer.method import FewerError, Paper, matches, method
 from fewer.types import Array
 
-__all__ = ["Counts", "er", "erk", "global_", "lamp", "owl", "set_aside", "table", "uniform"]
+__all__ = ["Counts", "er", "erk", "global_", "lamp", "owl", "set_aside", "table", "thinned", "uniform"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -59,6 +58,23 @@ def set_aside(shapes: Shapes, unknown: Collection[str], keep: float | None) -> t
     left = sum(prod(shape) for name, shape in shapes.items() if name not in unknown)
     rest = sum(count for name, count in even.items() if name not in unknown)
     return {name: even[name] for name in shapes if name in unknown}, rest / left if left else keep
+
+
+def thinned(counts: Mapping[str, int], before: Mapping[str, int]) -> Counts:
+    """Counts of which none is above that of an earlier round; what that cuts off goes to layers that have room.
+
+    Args:
+        counts: units of every layer, as a budget gave them out.
+        before: units that an earlier round left.
+
+    >>> thinned({"a": 6, "b": 4}, {"a": 5, "b": 9})
+    {'a': 5, 'b': 5}
+    """
+    bounds = {name: before.get(name, count) for name, count in counts.items()}
+    if all(count <= bounds[name] for name, count in counts.items()):
+        return counts if isinstance(counts, Counts) else Counts(counts)
+    goal, most = sum(counts.values()), sum(bounds.values())
+    return Counts(_round({name: float(count) for name, count in counts.items()}, bounds, min(goal / most, 1.0)))
 
 
 @method("budget", "uniform", formula="the same share everywhere", unit="layer", status="ours")
@@ -300,7 +316,7 @@ def table(shapes: Shapes, keep: float, /, *, shares: Mapping[str, float] | None 
     for pattern, share in shares.items():
         if not 0.0 <= share <= 1.0:
             raise FewerError(f"budget 'table': share of '{pattern}' is {share:g}; it must be in 0 to 1")
-    found = {name: next((s for p, s in shares.items() if fnmatchcase(name, p)), keep) for name in shapes}
+    found = {name: next((s for p, s in shares.items() if matches(name, p)), keep) for name in shapes}
     return {name: round(found[name] * prod(shape)) for name, shape in shapes.items()}
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy as copying
 from collections.abc import Callable, Iterator, Sequence
-from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from fewer.adapt.layers import is_a
 from fewer.events import followed
-from fewer.method import FewerError
+from fewer.method import FewerError, matches, nearest
 from fewer.runtime.format import BLOCK_HEIGHT, DTYPES, Packed, pack_weight
 from fewer.runtime.linear import GemvLinear, NativeLinear, PackedLinear, Prefill
 from fewer.runtime.skipping import ActivationSparseLinear, PackedSkippingLinear
 
-__all__ = ["chosen", "dense_weights", "linear_layers", "native_layers", "pack", "replace"]
+__all__ = ["chosen", "dense_weights", "linear_layers", "matrix_of", "native_layers", "pack", "replace"]
 
 #: A block may hold this many zeros for one kept weight before single weights are packed instead.
 _SPARE = 1.02
@@ -33,7 +33,7 @@ def pack(
     skip: Sequence[str] = (),
     copy: bool = False,
 ) -> nn.Module:
-    """Replace the linear layers of a model by packed ones.
+    """Replace the linear layers of a model by packed ones, those that GPT-2 stores transposed (`Conv1D`) among them.
 
     Layers that leave inputs out keep doing so, on packed weights where those are sparse.
     Weights that are zero in whole 16x1 (fp32) or 32x1 (bf16) blocks are packed as blocks, all others one by one.
@@ -43,7 +43,8 @@ def pack(
         min_sparsity: layers with a smaller share of zeros are not packed.
         dtype: stored type; None keeps the weight's, `torch.int8` quantises weights (and inputs, at small batches).
         prefill: see `PackedLinear`.
-        below: what to do with layers that are not sparse enough: give them the own dense kernel, or leave them.
+        below: what to do with layers that are not sparse enough: give them the own dense kernel (those that are not
+            stored transposed), or leave them.
         only: names of the layers to pack, with shell wildcards; empty for all.
         skip: names to leave out.
         copy: work on a copy; otherwise the model itself is changed.
@@ -67,15 +68,17 @@ def pack(
     if copy:
         model = copying.deepcopy(model)
 
-    def change(layer: nn.Linear) -> nn.Module:
-        weight = layer.weight.detach()
+    _check_named(model, (*only, *skip))
+
+    def change(layer: nn.Module) -> nn.Module:
+        weight = matrix_of(layer)
         if weight.numel() and 1 - torch.count_nonzero(weight).item() / weight.numel() >= min_sparsity:
             packed = _packed(weight, dtype)
             return PackedLinear(packed, layer.bias, prefill=prefill, dtype=weight.dtype)
-        fits = below == "gemv" and weight.dtype in (torch.float32, torch.bfloat16)
+        fits = below == "gemv" and isinstance(layer, nn.Linear) and weight.dtype in (torch.float32, torch.bfloat16)
         return GemvLinear(weight, layer.bias) if fits else layer
 
-    done = replace(model, change, only=only, skip=skip) + _pack_cut(model, min_sparsity, only, skip)
+    done = replace(model, change, only=only, skip=skip, transposed=True) + _pack_cut(model, min_sparsity, only, skip)
     if done == 0:
         raise FewerError("no linear layer of the model was chosen: check `only`, `skip` and the model")
     return model
@@ -94,19 +97,39 @@ def _pack_cut(model: nn.Module, min_sparsity: float, only: Sequence[str], skip: 
     return len(found)
 
 
+def _check_named(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Refuse a pattern that names no layer that could be packed."""
+    names = [name for *_, name, _ in linear_layers(model, transposed=True)]
+    names += [name for name, part in model.named_modules() if isinstance(part, NativeLinear)]
+    for pattern in patterns:
+        if not any(matches(name, pattern) for name in names):
+            raise FewerError(f"no linear layer matches '{pattern}'{nearest(pattern, names)}")
+
+
+def matrix_of(layer: nn.Module) -> torch.Tensor:
+    """The weight of a linear layer as (out, in), however it is stored."""
+    weight: torch.Tensor = layer.weight.detach()  # type: ignore[operator, union-attr, assignment]
+    return weight.T.contiguous() if is_a(layer, "Conv1D") else weight
+
+
 def chosen(name: str, only: Sequence[str], skip: Sequence[str]) -> bool:
     """Whether a layer is among those that `only` names (all, where it is empty) and not among those of `skip`."""
-    wanted = not only or any(fnmatchcase(name, pattern) for pattern in only)
-    return wanted and not any(fnmatchcase(name, pattern) for pattern in skip)
+    wanted = not only or any(matches(name, pattern) for pattern in only)
+    return wanted and not any(matches(name, pattern) for pattern in skip)
 
 
 def replace(
-    model: nn.Module, change: Callable[[nn.Linear], nn.Module], *, only: Sequence[str] = (), skip: Sequence[str] = ()
+    model: nn.Module,
+    change: Callable[[Any], nn.Module],
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    transposed: bool = False,
 ) -> int:
     """Give every chosen linear layer to `change` and put what it returns in its place; returns how many."""
     made: dict[int, nn.Module] = {}
     count = 0
-    for parent, child, name, layer in followed("changing layers", list(linear_layers(model))):
+    for parent, child, name, layer in followed("changing layers", list(linear_layers(model, transposed=transposed))):
         if not chosen(name, only, skip):
             continue
         if id(layer) not in made:
@@ -116,11 +139,14 @@ def replace(
     return count
 
 
-def linear_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Linear]]:
-    """Parent, name in the parent, full name and layer, for every plain linear layer inside of a model."""
+def linear_layers(model: nn.Module, *, transposed: bool = False) -> Iterator[tuple[nn.Module, str, str, Any]]:
+    """Parent, name in the parent, full name and layer, for every plain linear layer inside of a model.
+
+    Those that are stored transposed (`Conv1D`) are among them where that is asked for.
+    """
     for path, parent in model.named_modules(remove_duplicate=False):
-        for child, layer in parent.named_children():
-            if type(layer) is nn.Linear:
+        for child, layer in parent._modules.items():  # A layer may stand in two places.
+            if type(layer) is nn.Linear or (transposed and is_a(layer, "Conv1D")):
                 yield parent, child, f"{path}.{child}" if path else child, layer
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fewer.adapt.checkpoint import model_class, quiet, read_config
 from fewer.adapt.headers import SINGLE
+from fewer.adapt.layers import is_a
 from fewer.adapt.opened import tensors_of
 from fewer.adapt.output import copy_beside, whole, write_extras
 from fewer.adapt.shards import Shards
@@ -68,6 +69,10 @@ def save(model: nn.Module, out: str | Path) -> Path:
     }
     if not layers:
         raise FewerError("the model has no packed layer: pack it first, or save it with `fewer.adapt.checkpoint.save`")
+    for name, layer in model.named_modules(remove_duplicate=False):
+        if _describes(layers.get(name)):  # A layer that stands in two places is read in each.
+            for key, value in layer.state_dict(keep_vars=True).items():
+                state.setdefault(f"{name}.{key}", value.detach().clone())
     header = {"format": FORMAT, "version": VERSION, "layers": json.dumps(layers, sort_keys=True)}
     mark = {"format": FORMAT, "version": VERSION}
     return write_directory(model, state, Path(out), header, {}, mark)
@@ -137,7 +142,7 @@ def load_packed(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     module = into if into is not None else _skeleton(place)
     dense: dict[str, nn.Module] = {}
     for name, entry in layers.items():
-        if entry["kind"] in ("packed", "inputs", "both"):
+        if _describes(entry):
             _put(module, name, _layer(shards, name, entry, place))
             for key in [key for key in state if key.startswith(f"{name}.")]:
                 del state[key]
@@ -168,6 +173,11 @@ def distinct(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         seen.add(place)
         state[name] = value.detach().contiguous()
     return state
+
+
+def _describes(entry: Mapping[str, Any] | None) -> bool:
+    """Whether an entry stands for a layer that is read from tensors of its own name."""
+    return entry is not None and entry["kind"] in ("packed", "inputs", "both")
 
 
 def _describe(layer: nn.Module) -> dict[str, Any]:
@@ -340,7 +350,10 @@ def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
         former = owner.get_submodule(child)
     except AttributeError:
         raise FewerError(f"the file names the layer '{name}', which the model does not have") from None
-    wanted = (getattr(former, "out_features", None), getattr(former, "in_features", None))
+    if is_a(former, "Conv1D"):
+        wanted: tuple[Any, ...] = tuple(former.weight.shape)[::-1]
+    else:
+        wanted = (getattr(former, "out_features", None), getattr(former, "in_features", None))
     if wanted != (layer.out_features, layer.in_features):
         raise FewerError(f"layer '{name}' is {layer.out_features} x {layer.in_features}, the model's is {wanted}")
     setattr(owner, child, layer)

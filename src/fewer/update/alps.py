@@ -81,7 +81,7 @@ def alps(
         >>> from fewer.select import rule
         >>> gram = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
         >>> weight = np.array([[0.3, 1.1, 0.8]])
-        >>> alps(weight, weight > 0, gram, rule=rule((1, 3), 2), damping=0.0).weight.round(2)
+        >>> alps(weight, weight > 0, gram, rule=rule((1, 3), count=2), damping=0.0).weight.round(2)
         array([[0.  , 1.37, 0.8 ]])
 
     Reference: Meng et al. 2024, algorithm 1 and section 3.3; run beside the authors' code on the same layers.

@@ -77,7 +77,7 @@ def auto(weight: Array, mask: Mask, input_gram: Array, /, *, rule: Rule | None =
         >>> import numpy as np
         >>> from fewer.select import rule
         >>> weight = np.array([[0.3, 1.1, 0.8]])
-        >>> auto(weight, weight > 0, np.eye(3), rule=rule((1, 3), 2)).notes["solver"]
+        >>> auto(weight, weight > 0, np.eye(3), rule=rule((1, 3), count=2)).notes["solver"]
         'alps, growth 1.3'
 
     Reference: ours; errors and times of the candidates are in benchmarks/solvers.

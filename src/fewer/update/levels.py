@@ -60,7 +60,7 @@ def solve_levels(
         >>> import numpy as np
         >>> from fewer.select import rule
         >>> weight = np.array([[1.0, 1.1, 0.8]])
-        >>> [int(u.mask.sum()) for u in solve_levels(weight, np.eye(3), [rule((1, 3), k) for k in (3, 2, 1)])]
+        >>> [int(u.mask.sum()) for u in solve_levels(weight, np.eye(3), [rule((1, 3), count=k) for k in (3, 2, 1)])]
         [3, 2, 1]
 
     Reference: ours; the iteration is that of Meng et al. 2024 (ALPS).

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fewer.budget.allocation import Counts, set_aside
+from fewer.budget.allocation import Counts, set_aside, thinned
 from fewer.events import BlockDone, EvidenceProgress, LayerDone, Progress, StageStarted, emit
 from fewer.method import FewerError, find
 from fewer.plan import Plan, allocate, unit_shapes
@@ -117,6 +117,8 @@ class Engine:
                 raise FewerError(f"budget '{self.recipe.budget}' measures losses of the model: give calibration data")
             given |= losses.supply(needs, self.recipe.mean_keep() if keep is None else keep)
         counts = self._allocated(shapes, blocks, given, keep)
+        if self.rounds:
+            counts = thinned(counts, self.counts)
         self.counts, self.job = counts, dataclasses.replace(self.job, shares=counts.shares)
 
     def _allocated(
@@ -253,16 +255,8 @@ def run_rounds(engine: Engine, opened: Opened, batches: Batches | None, names: t
     for step in range(1, steps + 1):
         if steps > 1:
             emit(engine.progress, StageStarted(f"round {step} of {steps}"))
-        _run_round(engine, opened, batches, names, _scheduled(engine.recipe, step / steps) if steps > 1 else None)
+        _run_round(engine, opened, batches, names, engine.recipe.share_of_round(step) if steps > 1 else None)
         engine.rounds += 1
-
-
-def _scheduled(recipe: Recipe, progress: float) -> float:
-    schedule = find("schedule", recipe.schedule)
-    options: dict[str, Any] = dict(recipe.schedule_options)
-    if "end" in schedule.knobs:
-        options["end"] = recipe.mean_keep()
-    return float(schedule.target(progress, **options))
 
 
 def _run_round(

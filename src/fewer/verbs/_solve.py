@@ -152,8 +152,9 @@ class Job:
         from fewer.select import rule
 
         recipe, shape = self.recipe, (int(stored.shape[0]), int(stored.shape[1]))
-        amount = self._amount(name, count)
-        return rule(shape, amount, pattern=self.pattern, within=recipe.within, compat=recipe.compat)
+        share = self._share(name)
+        units = count if share is None else None
+        return rule(shape, share, count=units, pattern=self.pattern, within=recipe.within, compat=recipe.compat)
 
     def finish(
         self, name: str, stored: Tensor, weight: Tensor, scores: Tensor, made: Updated, evidence: Mapping[str, Tensor]
@@ -161,7 +162,12 @@ class Job:
         """Check what an update made, put it in the stored dtype, and measure it."""
         import torch
 
-        after = torch.where(made.mask, made.weight, torch.zeros_like(made.weight)).to(stored.dtype)
+        if bool((made.weight[~made.mask] != 0).any()):
+            raise FewerError(
+                f"update '{self.update.name}' leaves weights that its mask drops in layer '{name}': "
+                "prune sets them to zero, so an update that dampens has no place here"
+            )
+        after = made.weight.to(stored.dtype)
         if not bool(torch.isfinite(after).all()):
             raise FewerError(f"update '{self.update.name}' gives NaN or infinity in layer '{name}'; nothing is written")
         self.histograms.add(weight, scores, made.mask)
@@ -179,14 +185,14 @@ class Job:
             return {}
         return {"singular": SINGULAR} if singular(gram) else {}
 
-    def _amount(self, name: str, count: int) -> int | float:
-        """The count; or the share that it was rounded from, where an implementation's own rounding starts from it."""
+    def _share(self, name: str) -> float | None:
+        """The share that a count was rounded from, where an implementation's own rounding starts from it."""
         recipe = self.recipe
         if self.pattern.keep is not None:
             return float(self.pattern.keep)
         if not recipe.compat or recipe.varied:
-            return count
-        return recipe.mean_keep() if recipe.budget == "uniform" else self.shares.get(name) or count
+            return None
+        return recipe.mean_keep() if recipe.budget == "uniform" else self.shares.get(name) or None
 
 
 def _zeros(weight: Tensor) -> int:

@@ -33,7 +33,7 @@ def pack(
         prefill: what a packed layer does at batches where no sparse kernel pays: "keep" a dense weight beside the
             packed one from the first such call on, or "rebuild" it piece by piece at every such call.
         min_sparsity: layers with a smaller share of zeros get the own dense kernel instead.
-        only: globs; pack these layers alone.
+        only: globs; pack these layers alone. Brackets are literal; a glob that matches no layer is refused.
         skip: globs; leave these layers alone.
 
     Returns:
