@@ -16,7 +16,6 @@ A share `keep` is a number, a list of numbers interpolated over the depth of the
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import tomllib
 import types
@@ -187,7 +186,7 @@ class Recipe:
             raise FewerError(
                 f"update '{update}' keeps the mask that it is given; choose = 'update' has no one to choose"
             )
-        full._check_rounds()
+        full.shares_of_rounds()
         full = dataclasses.replace(full, within=full._within(pattern))
         full._check_shares(pattern.keep)
         return full
@@ -269,29 +268,11 @@ class Recipe:
         habit: str = getattr(find("score", self.score), "within", "")
         return habit if habit and pattern.unit == "weight" else "layer"
 
-    def share_of_round(self, step: int) -> float:
-        """The share that the schedule asks for in round `step` of `steps`, counted from 1.
+    def shares_of_rounds(self) -> tuple[float, ...]:
+        """The share that each of several rounds asks for; empty for one round."""
+        from fewer.budget.schedule import rounds
 
-        >>> [round(Recipe(steps=2, schedule="linear", keep=0.5).share_of_round(step), 2) for step in (1, 2)]
-        [0.75, 0.5]
-        """
-        schedule = find("schedule", self.schedule)
-        options = dict(self.schedule_options)
-        if "end" in schedule.knobs:
-            options["end"] = self.mean_keep()
-        return float(schedule.target(step / self.steps, **options))
-
-    def _check_rounds(self) -> None:
-        """Refuse a schedule that lets a mask grow: what a round has dropped is gone."""
-        shares = [self.share_of_round(step) for step in range(1, self.steps + 1)] if self.steps > 1 else []
-        for step, (before, after) in enumerate(itertools.pairwise(shares), 1):
-            if after > before + 1e-12:
-                said = f"from {before:g} in round {step} to {after:g} in round {step + 1}"
-                raise FewerError(
-                    f"schedule '{self.schedule}' would grow {said}; rounds only thin: start above {after:g}"
-                )
-        if any(not 0.0 < share <= 1.0 for share in shares):
-            raise FewerError(f"schedule '{self.schedule}' asks for a share of {max(shares):g}; it must be in (0, 1]")
+        return rounds(self.schedule, self.steps, self.mean_keep(), self.schedule_options) if self.steps > 1 else ()
 
     def _check_shares(self, fixed: float | None) -> None:
         if fixed is None and not self.varied:

@@ -6,11 +6,41 @@ share starts to move) and `finish` (where it stops).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
 from math import cos, pi
+from typing import Any
 
-from fewer.method import FewerError, Paper, method
+from fewer.method import FewerError, Paper, find, method
 
-__all__ = ["constant", "cosine", "cubic", "linear"]
+__all__ = ["constant", "cosine", "cubic", "linear", "rounds"]
+
+
+def rounds(schedule: str, steps: int, end: float, options: Mapping[str, Any]) -> tuple[float, ...]:
+    """The kept share of each of some rounds, which only thin: what a round has dropped is gone.
+
+    Args:
+        schedule: its name.
+        steps: number of rounds.
+        end: the share after the last one.
+        options: knobs of the schedule.
+
+    Raises:
+        FewerError: the share would grow from one round to the next, or is not in (0, 1].
+
+    >>> rounds("linear", 2, 0.5, {})
+    (0.75, 0.5)
+    """
+    rule = find("schedule", schedule)
+    given = {**options, **({"end": end} if "end" in rule.knobs else {})}
+    shares = tuple(float(rule.target(step / steps, **given)) for step in range(1, steps + 1))
+    for step, (before, after) in enumerate(pairwise(shares), 1):
+        if after > before + 1e-12:
+            said = f"from {before:g} in round {step} to {after:g} in round {step + 1}"
+            raise FewerError(f"schedule '{schedule}' would grow {said}; rounds only thin: start above {after:g}")
+    if any(not 0.0 < share <= 1.0 for share in shares):
+        raise FewerError(f"schedule '{schedule}' asks for a share of {max(shares):g}; it must be in (0, 1]")
+    return shares
 
 
 @method("schedule", "constant", formula="end", unit="share", status="ours")

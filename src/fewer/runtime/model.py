@@ -70,7 +70,7 @@ def pack(
 
     _check_named(model, (*only, *skip))
 
-    def change(layer: nn.Module) -> nn.Module:
+    def change(layer: Any) -> nn.Module:
         weight = matrix_of(layer)
         if weight.numel() and 1 - torch.count_nonzero(weight).item() / weight.numel() >= min_sparsity:
             packed = _packed(weight, dtype)

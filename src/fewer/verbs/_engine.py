@@ -251,11 +251,11 @@ def _without(table: Any, names: Collection[str]) -> Any:
 
 def run_rounds(engine: Engine, opened: Opened, batches: Batches | None, names: tuple[str, ...]) -> None:
     """All rounds of an in-memory run."""
-    steps = engine.recipe.steps
+    steps, shares = engine.recipe.steps, engine.recipe.shares_of_rounds()
     for step in range(1, steps + 1):
         if steps > 1:
             emit(engine.progress, StageStarted(f"round {step} of {steps}"))
-        _run_round(engine, opened, batches, names, engine.recipe.share_of_round(step) if steps > 1 else None)
+        _run_round(engine, opened, batches, names, shares[step - 1] if shares else None)
         engine.rounds += 1
 
 
