@@ -20,6 +20,7 @@ class Row:
     block: int | None = None
     kind: str = "linear"
     default: bool = True
+    tied: str = ""
     type: str = "bfloat16"
 
     @property
