@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fewer.method import FewerError
 
-__all__ = ["Enough", "call", "evaluating", "has_target", "loss", "mask_of"]
+__all__ = ["Enough", "call", "evaluating", "has_target", "loss", "mask_of", "predicts_next", "scores_classes"]
 
 
 class Enough(Exception):
@@ -41,7 +41,8 @@ def call(module: nn.Module, batch: Mapping[str, Tensor]) -> Any:
 def loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """The scalar loss whose gradient is evidence.
 
-    Tokens without labels: mean cross entropy of the next token in nats, positions that are padding left out.
+    Tokens without labels: mean cross entropy of the next token in nats, positions that are padding left out; only of a
+    model that predicts the next token.
     Labels: cross entropy for class indices (-100 is ignored), mean squared error for floating-point targets; a model
     output that carries its own loss is asked for it instead.
 
@@ -53,6 +54,9 @@ def loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         return _own_loss(module, batch, labels)
     output = call(module, batch)
     scores = output.logits if hasattr(output, "logits") else output
+    if labels is None and not (isinstance(scores, Tensor) and predicts_next(module, scores, batch)):
+        name = type(module).__name__
+        raise FewerError(f"{name} does not predict the next token: gradient evidence needs labels in every batch")
     if not isinstance(scores, Tensor):
         raise FewerError(f"gradient evidence needs a tensor or .logits as output, not {type(output).__name__}")
     if labels is None:
@@ -61,6 +65,39 @@ def loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     if labels.is_floating_point():
         return functional.mse_loss(scores.float(), labels.float())
     return functional.cross_entropy(scores.float().reshape(-1, scores.shape[-1]), labels.reshape(-1))
+
+
+def predicts_next(module: nn.Module, scores: Tensor, batch: Mapping[str, Tensor]) -> bool:
+    """Whether outputs are scores of the next token: by what the model is, for their shape is that of other scores too.
+
+    A masked language model sees the token that it would be asked for, an encoder gives hidden states, an
+    encoder-decoder answers about other tokens. A module that is not from transformers is taken by its shape alone.
+    """
+    from fewer.adapt.opened import kind_of
+
+    ids = batch.get("input_ids")
+    if ids is None or scores.ndim != 3 or scores.shape[:2] != ids.shape:
+        return False
+    kind = kind_of(module)
+    return kind == "module" or (kind == "causal-lm" and not _sees_both_ways(getattr(module, "config", None)))
+
+
+def _sees_both_ways(config: Any) -> bool:
+    """Whether a model of a causal class was made to look at later tokens too."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    if getattr(config, "attn_type", "") == "bi":
+        return True
+    masked = getattr(config, "model_type", "") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return masked and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False))
+
+
+def scores_classes(module: nn.Module, scores: Tensor) -> bool:
+    """Whether the last dimension of a model's outputs are classes (or words), so that they make a distribution."""
+    headless = getattr(module, "base_model", module) is module
+    if (headless and getattr(module, "get_output_embeddings", lambda: None)() is None) or scores.shape[-1] < 2:
+        return False
+    return getattr(getattr(module, "config", None), "problem_type", None) != "regression"
 
 
 def has_target(batch: Mapping[str, Tensor]) -> bool:
@@ -116,9 +153,7 @@ def _own_loss(module: nn.Module, batch: Mapping[str, Tensor], labels: Tensor) ->
 
 
 def _next_token(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    ids = batch.get("input_ids")
-    if ids is None or logits.ndim != 3 or logits.shape[:2] != ids.shape:
-        raise FewerError("gradient evidence needs labels in every batch, unless the model predicts the next token")
+    ids = batch["input_ids"]
     if ids.shape[1] < 2:
         raise FewerError("gradient evidence needs at least 2 tokens a sample, to predict the second from the first")
     target = ids[:, 1:].to(logits.device).clone()

@@ -167,7 +167,7 @@ class Losses:
         import torch
 
         from fewer.adapt.computing import computing
-        from fewer.adapt.run import evaluating
+        from fewer.adapt.run import evaluating, predicts_next
         from fewer.verbs._given import call
 
         module, blocks = self._opened.module, self._opened.blocks
@@ -175,7 +175,7 @@ class Losses:
             out = call(module, batch).float()
         if not bool(out.isfinite().all()):
             raise FewerError("the model gives NaN or infinite outputs while losses of cuts are measured")
-        text = _is_text(out, batch)
+        text = predicts_next(module, out, batch)
         for row in range(out.shape[0]):
             if not text:
                 yield out[row], None
@@ -190,11 +190,6 @@ def _first(batches: Batches, windows: int) -> Iterator[Mapping[str, Tensor]]:
             return
         yield {key: value[:windows] for key, value in batch.items()}
         windows -= len(next(iter(batch.values())))
-
-
-def _is_text(out: Tensor, window: Mapping[str, Tensor]) -> bool:
-    tokens = window.get("input_ids")
-    return tokens is not None and out.ndim == 3 and out.shape[:2] == tokens.shape
 
 
 def _token_losses(out: Tensor, batch: Mapping[str, Tensor], row: int) -> tuple[Tensor, float]:

@@ -57,8 +57,9 @@ def evaluate(
         progress: receives events.
 
     Returns:
-        The measured quality. For a module that is not a causal language model perplexity is NaN and
-        `output_error` holds the relative error of its outputs.
+        The measured quality. For a model that does not predict the next token (a masked language model, an
+        encoder, an encoder-decoder) perplexity is NaN; `output_error` holds the relative error of its outputs, `kl`
+        that of its classes.
 
     Raises:
         FewerError: no data, windows of unequal length, non-finite logits.
@@ -152,6 +153,7 @@ class _Tally:
     error: float = 0.0
     size: float = 0.0
     language: bool = True
+    classes: bool = False
 
     def join(self, later: _Tally) -> None:
         """Take in what later windows gave."""
@@ -162,6 +164,7 @@ class _Tally:
         self.error += later.error
         self.size += later.size
         self.language = self.language and later.language
+        self.classes = self.classes or later.classes
 
     def quality(self, cut: Any, slices: int, *, compared: bool, compute: str) -> Quality:
         """The means, and the perplexity of every contiguous slice."""
@@ -178,7 +181,7 @@ class _Tally:
             perplexity=_exp(nll),
             worst_slice_perplexity=parts[worst] if worst else math.nan,
             worst_slice=worst,
-            kl=self.kl / tokens if compared and self.language else None,
+            kl=self.kl / tokens if compared and (self.language or self.classes) else None,
             top1_agreement=self.agree / tokens if compared else None,
             slices=parts,
             data=cut.source,
@@ -209,11 +212,12 @@ def _measure_batch(
     inputs, base, tallies = batches[place], _Tally(), {name: _Tally() for name in runs}
     expected = None if reference is None else _outputs(reference, inputs, "the dense model", place)
     targets = _Targets(inputs, expected)
-    if expected is not None:
-        _add(base, expected, _Targets(inputs, None))
+    if reference is not None and expected is not None:
+        _add(base, expected, _Targets(inputs, None), reference)
     for name, module in runs.items():
         same = module is reference and expected is not None
-        _add(tallies[name], expected if same else _outputs(module, inputs, f"'{name}'", place), targets)
+        got = expected if same and expected is not None else _outputs(module, inputs, f"'{name}'", place)
+        _add(tallies[name], got, targets, module if reference is None else reference)
     return base, tallies
 
 
@@ -269,14 +273,21 @@ class _Targets:
         self.expected = expected
         self._kept: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
+    def real(self, outputs: Tensor) -> Tensor:
+        """Outputs as rows, those of padding left out."""
+        flat = outputs.reshape(-1, outputs.shape[-1]) if outputs.ndim > 1 else outputs.reshape(1, -1)
+        mask = self.attention
+        return flat[mask.reshape(-1).bool()] if mask is not None and mask.shape == outputs.shape[:-1] else flat
+
     def live(self, row: int) -> Tensor:
-        """Which next tokens of a window are real."""
+        """Which next tokens of a window are real, and predicted from a real one."""
         import torch
 
         assert self.tokens is not None
         if self.attention is None:
             return torch.ones(self.tokens.shape[1] - 1, dtype=torch.bool)
-        return self.attention[row, 1:].bool()
+        real = self.attention[row].bool()
+        return real[1:] & real[:-1]
 
     def dense(self, row: int, part: slice, use: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, probabilities and favourites of the dense model on a part of a window."""
@@ -293,13 +304,14 @@ class _Targets:
         return found
 
 
-def _add(tally: _Tally, got: Tensor | None, targets: _Targets) -> None:
-    assert got is not None
-    tokens = targets.tokens
-    if tokens is not None and got.ndim == 3 and got.shape[:2] == tokens.shape:
-        _add_tokens(tally, got, tokens, targets)
+def _add(tally: _Tally, got: Tensor, targets: _Targets, module: torch.nn.Module) -> None:
+    """Take in the outputs on one batch; what they mean is read off `module`."""
+    from fewer.adapt.run import predicts_next, scores_classes
+
+    if targets.tokens is not None and predicts_next(module, got, {"input_ids": targets.tokens}):
+        _add_tokens(tally, got, targets.tokens, targets)
     else:
-        _add_outputs(tally, got, targets.expected)
+        _add_outputs(tally, got, targets, classes=scores_classes(module, got))
 
 
 def _add_tokens(tally: _Tally, got: Tensor, tokens: Tensor, targets: _Targets) -> None:
@@ -325,14 +337,21 @@ def _add_tokens(tally: _Tally, got: Tensor, tokens: Tensor, targets: _Targets) -
         tally.count.append(int(live.sum()))
 
 
-def _add_outputs(tally: _Tally, got: Tensor, expected: Tensor | None) -> None:
-    """Outputs of a module that is not a language model: relative error, and agreement of the largest entry."""
+def _add_outputs(tally: _Tally, got: Tensor, targets: _Targets, *, classes: bool) -> None:
+    """Outputs that predict no next token: relative error, agreement of the largest entry, KL of classes."""
+    import torch
+
     tally.language = False
-    flat = got.reshape(-1, got.shape[-1]) if got.ndim > 1 else got.reshape(1, -1)
+    flat = targets.real(got)
     tally.nll.append(0.0)
     tally.count.append(flat.shape[0])
-    if expected is not None:
-        wanted = expected.reshape(flat.shape).double()
-        tally.error += float((flat.double() - wanted).square().sum())
-        tally.size += float(wanted.square().sum())
-        tally.agree += int((flat.argmax(-1) == wanted.argmax(-1)).sum())
+    if targets.expected is None:
+        return
+    wanted = targets.real(targets.expected).double()
+    tally.error += float((flat.double() - wanted).square().sum())
+    tally.size += float(wanted.square().sum())
+    tally.agree += int((flat.argmax(-1) == wanted.argmax(-1)).sum())
+    if classes:
+        tally.classes = True
+        log_p, log_q = torch.log_softmax(wanted, dim=-1), torch.log_softmax(flat.double(), dim=-1)
+        tally.kl += float((log_p.exp() * (log_p - log_q)).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -185,7 +186,10 @@ def _calibrate(module: Any, batches: Any, plan: Plan) -> InputSparse:
 def _perplexity(module: Any, batches: Any, compute: str) -> float:
     from fewer.verbs.evaluate import evaluate
 
-    return evaluate(module, batches, compute=compute).perplexity
+    found = evaluate(module, batches, compute=compute).perplexity
+    if math.isnan(found):
+        raise FewerError("budget 'tolerance' of unit 'input' compares perplexities: the model predicts no next token")
+    return found
 
 
 def _result(plan: Plan, found: InputSparse, opened: Opened, seconds: float, dense_hash: str) -> InputPruned:

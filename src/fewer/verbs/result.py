@@ -14,8 +14,9 @@ class Quality:
     """How a model does on held-out tokens; a perplexity is never quoted without its context length.
 
     `nll` and `kl` are nats per token; `kl`, `top1_agreement` and the damage of layers compare with the dense model
-    and are None for the dense model itself. A slice is a contiguous part of the evaluation data. For a module that
-    is not a language model, `nll` and the perplexities are NaN and `output_error` is ||f' - f||_F / ||f||_F.
+    and are None for the dense model itself. A slice is a contiguous part of the evaluation data. For a model that
+    does not predict the next token, `nll` and the perplexities are NaN, `output_error` is ||f' - f||_F / ||f||_F, and
+    `kl` is that of its classes, if it has any.
     `compute` is the number type of the forward passes.
     """
 
