@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import transformers as hf
@@ -95,3 +97,14 @@ def test_budgets_of_losses_and_tolerances():
 def test_a_plain_module_is_taken_by_the_shape_of_its_outputs():
     model = nn.Sequential(nn.Embedding(64, 8), nn.Linear(8, 64))
     assert fewer.evaluate(model, IDS).perplexity > 1
+
+
+def test_a_report_counts_the_distance_in_what_it_names(tmp_path):
+    model = bert("BertForMaskedLM")
+    done = fewer.prune(model, IDS, score="wanda", keep=0.5)
+    found = fewer.compare(model, done, data=IDS)
+    own, random = (c.quality.output_error for c in found.candidates)
+    text, page = found.to_text(), Path(found.to_html(str(tmp_path / "x.html"))).read_text()
+    times = f"{random / own:.1f}" if random / own < 10 else f"{random / own:.0f}"
+    assert f"{times} times closer than random" in text
+    assert "Change of the outputs" in page and ">nan<" not in page.lower() and '"nan' not in page.lower()

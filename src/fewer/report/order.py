@@ -54,9 +54,9 @@ class Look:
 
 
 def distance(candidate: Candidate) -> float | None:
-    """How far from the dense model: the divergence, or the output error of what is not a language model."""
+    """How far from the dense model: the divergence, or the output error of what predicts no next token."""
     quality = candidate.quality
-    found = quality.output_error if quality.kl is None else quality.kl
+    found = quality.output_error if quality.kl is None or math.isnan(quality.perplexity) else quality.kl
     return None if found is None or math.isnan(found) else found
 
 

@@ -70,7 +70,9 @@ def _facts(comparison: Comparison) -> list[Markup]:
         if spoken:
             name = f"{best.label}, {first.title}"
             rows.append((name, perplexity(best.quality.perplexity), "perplexity, same text"))
-        if best.quality.kl is not None:
+        if not spoken and best.quality.output_error is not None:
+            rows.append(("Change of the outputs", nats(best.quality.output_error), "of their norm"))
+        elif best.quality.kl is not None:
             closer = times_closer(best, comparison)
             beside = f"nats per token (KL); random is {factor(closer)} as far" if closer else "nats per token (KL)"
             rows.append(("Its distance from dense", nats(best.quality.kl), beside))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,8 @@ def cells(report: SpeedReport, row: Mapping[str, Any]) -> tuple[str, ...]:
 def quality_cells(report: SpeedReport, name: str) -> tuple[str, ...]:
     """The quality of one make in words."""
     found = report.quality[name]
-    return name, perplexity(found.perplexity), nats(found.kl), percent(found.top1_agreement)
+    worth = None if math.isnan(found.perplexity) else found.perplexity  # It predicts no next token.
+    return name, perplexity(worth), nats(found.kl), percent(found.top1_agreement)
 
 
 def _ratio(report: SpeedReport, row: Mapping[str, Any], against: str) -> float | None:

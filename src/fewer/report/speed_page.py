@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -133,7 +134,10 @@ def _quality(report: SpeedReport) -> Markup:
         style = "is-random" if name.startswith("random") else "is-dense" if name in report.baselines else None
         numbers = [("perplexity", found.perplexity), ("kl", found.kl), ("top1", found.top1_agreement)]
         values = zip(numbers, quality_cells(report, name)[1:], strict=True)
-        cells_of = [tag("td", {"data-value": "" if v is None else f"{v:.9g}"}, words) for (_, v), words in values]
+        cells_of = [
+            tag("td", {"data-value": "" if v is None or math.isnan(v) else f"{v:.9g}"}, words)
+            for (_, v), words in values
+        ]
         rows.append(tag("tr", {"class": style}, tag("th", {"scope": "row"}, name), _speed(report, name), *cells_of))
     heads = ("make", "tokens/s at batch 1", *QUALITY_HEADS[1:])
     said = (
