@@ -75,6 +75,26 @@ def test_a_budget_without_a_share_leaves_an_idle_expert_dense(experts, unseen):
     assert any("left dense" in note for note in done.notes)
 
 
+class Routed(nn.Module):
+    """Experts that are modules of their own, of which one is ever called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.experts = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.last = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.last(self.experts[1](x))
+
+
+@pytest.mark.parametrize("order", ["sequential", "at-once"])
+def test_experts_that_are_modules_may_stay_idle(order):
+    done = fewer.prune(Routed(), torch.randn(64, 8), keep=0.5, order=order)
+    assert {row.name: row.damage is None for row in done.layers} == {"experts.0": True, "experts.1": False}
+    assert any("0 tokens" in note and "layer experts.0" in note for note in done.notes)
+
+
 class Gated(nn.Module):
     """A branch behind a gate that is closed."""
 

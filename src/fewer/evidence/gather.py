@@ -296,9 +296,8 @@ class _Sums:
         """Refuse silence: a layer that was never called has no evidence. One expert of several may stay idle."""
         if not self.of("input"):
             return
-        active = {_family(name) for name in self._reached}
         for layer in layers:
-            if layer.name not in self._reached and _family(layer.name) not in active:
+            if layer.name not in self._reached and not _is_expert(layer.name):
                 raise FewerError(f"layer '{layer.name}' was never called on this data: leave it out with skip")
 
     def add(
@@ -357,9 +356,9 @@ class _Sums:
         return seen
 
 
-def _family(name: str) -> str:
-    """What experts that share a router have in common: their name without the expert's number."""
-    return re.sub(r"(\.experts\.)\d+", r"\1*", re.sub(r"\[\d+\]$", "[*]", name))
+def _is_expert(name: str) -> bool:
+    """Whether a layer is one of several behind a router: it may stay idle, and its count of tokens says so."""
+    return re.search(r"(^|\.)experts\.\d+|\[\d+\]$", name) is not None
 
 
 def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, mask: Tensor | None) -> Tensor:
