@@ -163,3 +163,12 @@ def test_labels_that_are_all_ignored_are_no_loss():
     batch = {"input_ids": tokens(2, 8), "labels": torch.full((2, 8), -100)}
     with pytest.raises(FewerError, match="no loss to take a gradient of"):
         fewer.prune(tiny_llama(), [batch], score="taylor")
+
+
+@pytest.mark.parametrize("options", [{}, {"unit": "input", "score": "magnitude"}, {"score": "taylor"}])
+def test_inputs_in_half_precision_meet_widened_weights(options):
+    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(3))).bfloat16()
+    x = torch.randn(64, 8).bfloat16()
+    data = [(x, x)] if options.get("score") == "taylor" else x
+    assert fewer.prune(model, data, keep=0.5, compute="float32", **options).layers
+    assert fewer.evaluate(model, x, compute="float32").tokens == 64

@@ -63,6 +63,8 @@ def computing(module: nn.Module, dtype: torch.dtype, blocks: Sequence[Block] = (
     """
     inner = {id(part) for block in blocks for part in block.module.modules()}
     with ExitStack() as stack:
+        if dtype == torch.float32:
+            stack.callback(module.register_forward_pre_hook(_inputs_too, with_kwargs=True, prepend=True).remove)
         stack.enter_context(_widened((part for part in module.modules() if id(part) not in inner), dtype))
         for block in blocks:
             turn = _Turn(block.module, dtype)
@@ -70,6 +72,15 @@ def computing(module: nn.Module, dtype: torch.dtype, blocks: Sequence[Block] = (
             stack.callback(block.module.register_forward_pre_hook(turn.enter, prepend=True).remove)
             stack.callback(block.module.register_forward_hook(turn.leave, always_call=True).remove)
         yield
+
+
+def _inputs_too(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Inputs in half precision are widened with the weights that they meet."""
+
+    def wider(value: Any) -> Any:
+        return widened(value, torch.float32) if isinstance(value, Tensor) else value
+
+    return tuple(map(wider, args)), {name: wider(value) for name, value in kwargs.items()}
 
 
 class _Turn:
