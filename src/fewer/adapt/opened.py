@@ -14,6 +14,7 @@ from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.layers import Layer
 from fewer.adapt.number_types import check_module
 from fewer.adapt.outlines import Outline
+from fewer.adapt.wrappers import check_settled, unwrap
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def open(source: Any, *, dtype: torch.dtype | None = None) -> Opened:
     if isinstance(source, Opened):
         opened = source
     elif isinstance(source, nn.Module):
-        opened = Opened(source)
+        inner = unwrap(source)
+        check_settled(inner)
+        opened = Opened(inner)
     elif isinstance(source, (str, Path)):
         opened = open_directory(model_path(source), dtype)
     else:

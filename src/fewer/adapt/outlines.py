@@ -108,8 +108,9 @@ def outline(source: Any) -> Outline:
 
     if isinstance(source, nn.Module):
         from fewer.adapt.opened import Opened
+        from fewer.adapt.wrappers import unwrap
 
-        source = Opened(source)
+        source = Opened(unwrap(source))
     if isinstance(getattr(source, "outline", None), type(None)):
         raise FewerError(f"cannot outline a {type(source).__name__}: give a directory, 'demo' or a torch module")
     result: Outline = source.outline()
