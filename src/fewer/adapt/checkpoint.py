@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from fewer.adapt.number_types import computed
 from fewer.adapt.opened import Opened, kind_of, tensors_of
 from fewer.adapt.origin import Origins, retype
 from fewer.adapt.outlines import Outline
-from fewer.adapt.output import Extra, copy_beside, whole, write_extras
+from fewer.adapt.output import Extra, check_space, copy_beside, whole, write_extras
 from fewer.adapt.quantised import check_config, check_stored
+from fewer.adapt.reserve import reserved
 from fewer.adapt.shards import Shards, all_finite
+from fewer.adapt.wrappers import check_names, unwrap
 from fewer.events import working
 from fewer.method import FewerError
 
@@ -34,6 +37,7 @@ __all__ = [
     "quiet",
     "read",
     "read_config",
+    "rehearse",
     "save",
 ]
 
@@ -99,6 +103,7 @@ def blank(config: Any, shards: Shards, path: Path) -> nn.Module:
     except Exception as error:
         raise FewerError(f"'{path / 'config.json'}' describes no {kind.__name__}: {_first_line(error)}") from None
     check_stored(shards.tensors, path)
+    check_names(shards.tensors, path)
     wanted = sum(value.numel() for value in tensors_of(module).values())
     if wanted > 2 * stored:
         raise FewerError(f"'{path / 'config.json'}' asks for {wanted:,} numbers; the shards hold {stored:,}")
@@ -206,21 +211,18 @@ def save(
     Raises:
         FewerError: `out` is not ours, a weight is not finite, or no space is left.
     """
-    opened = model if isinstance(model, Opened) else Opened(model)
+    opened = model if isinstance(model, Opened) else Opened(unwrap(model))
     module, target = opened.module, Path(out)
     state = tensors_of(module)
-    for name, value in state.items():
-        if value.is_floating_point() and not all_finite(value.detach()):
-            raise FewerError(f"refusing to save: tensor '{name}' holds NaN or infinity")
+    _check_finite(state)
     from safetensors.torch import save_model
 
     from fewer import __version__
 
-    with whole(target, sum(value.nbytes for value in state.values())) as partial:
+    with reserved(target, opened.path), whole(target, sum(value.nbytes for value in state.values())) as partial:
         if hasattr(module, "save_pretrained"):
-            with quiet():
-                working("saving")
-                module.save_pretrained(partial)  # type: ignore[operator]
+            working("saving")
+            _told(lambda: module.save_pretrained(partial), type(module).__name__)  # type: ignore[operator]
             if opened.origins is not None:
                 retype(partial, opened.origins, state)
         else:
@@ -228,6 +230,37 @@ def save(
         copy_beside(opened.path, partial)
         write_extras(partial, extras or {}, {"fewer": __version__, **(mark or {})})
     return target
+
+
+def rehearse(opened: Opened, out: Path) -> None:
+    """Try whatever can stop `save`, before there is anything to lose: nothing stays on the disk.
+
+    Raises:
+        FewerError: a configuration that transformers does not write, a number that is not finite, no space left.
+    """
+    state = tensors_of(opened.module)
+    _check_finite(state)
+    check_space(out, sum(value.nbytes for value in state.values()))
+    with tempfile.TemporaryDirectory(prefix="fewer-") as folder:
+        for part in ("config", "generation_config"):
+            settings = getattr(opened.module, part, None)
+            if hasattr(settings, "save_pretrained"):
+                _told(lambda settings=settings: settings.save_pretrained(folder), f"its {part}")  # type: ignore[misc]
+
+
+def _told(write: Callable[[], object], what: str) -> None:
+    """Run what writes a part of a model; a library's refusal becomes one line."""
+    try:
+        with quiet():
+            write()
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise FewerError(f"this model cannot be saved: {what} is refused: {_first_line(error)}") from None
+
+
+def _check_finite(state: Mapping[str, Tensor]) -> None:
+    for name, value in state.items():
+        if value.is_floating_point() and not all_finite(value.detach()):
+            raise FewerError(f"refusing to save: tensor '{name}' holds NaN or infinity")
 
 
 @contextmanager

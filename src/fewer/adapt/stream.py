@@ -165,7 +165,7 @@ class Stream:
         target = self.partial / "model"
         try:
             if target.is_dir():
-                with self._guard(True):
+                with self._guard(False):
                     for name in ("config.json", INDEX):
                         if (self.path / name).is_file():
                             shutil.copyfile(self.path / name, target / name)
@@ -209,7 +209,8 @@ class Stream:
             if is_full(error):
                 if ours:
                     shutil.rmtree(self.partial, ignore_errors=True)
-                raise FewerError(f"no space left while writing '{self.out}'; nothing was kept") from None
+                kept = "nothing was kept" if ours else f"'{self.partial}' is kept: the same call goes on there"
+                raise FewerError(f"no space left while writing '{self.out}'; {kept}") from None
             raise FewerError(f"cannot write '{self.partial}': {error.strerror}") from None
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from fewer.adapt.data import Batches
     from fewer.recipe import DataSettings, Recipe
 
-__all__ = ["Cut", "call", "calibration", "copy_of", "held_out", "load", "module_of", "opened_of", "text", "windows"]
+__all__ = [
+    "Cut", "call", "calibration", "copy_of", "held_out", "load", "module_of", "opened_of", "source_of", "text",
+    "windows", "writable",
+]  # fmt: skip
 
 #: Tokens in a window of text when nobody says.
 CONTEXT = 256
@@ -100,13 +103,34 @@ def module_of(model: Any) -> nn.Module:
     """The torch module behind a module, an opened model, a pruning result or a directory."""
     from torch import nn
 
+    from fewer.adapt.wrappers import unwrap
+
     if isinstance(model, nn.Module):
-        return model
+        return unwrap(model)
     for attribute in ("module", "model"):
         inner = getattr(model, attribute, None)
         if isinstance(inner, nn.Module):
-            return inner
+            return unwrap(inner)
     return opened_of(model).module
+
+
+def writable() -> Any:
+    """A context in which weights can be written and differentiated, also for a caller in inference mode."""
+    import torch
+
+    return torch.inference_mode(False)
+
+
+def source_of(model: Any) -> Path | None:
+    """The directory that a model was read from, if it was read from one."""
+    if isinstance(model, str | Path):
+        return None if str(model) == "demo" else Path(model)
+    for part in (model, getattr(model, "opened", None)):
+        path = getattr(part, "path", None)
+        if isinstance(path, Path):
+            return path
+    named = getattr(getattr(model, "config", None), "_name_or_path", None)
+    return Path(named) if isinstance(named, str) and named else None
 
 
 def copy_of(opened: Opened) -> Opened:

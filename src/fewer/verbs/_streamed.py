@@ -20,7 +20,7 @@ from fewer.verbs._blockmasks import BlockMasks
 from fewer.verbs._engine import WHOLE_MODEL, Engine, missing_data, ticker
 from fewer.verbs._solve import Histograms
 from fewer.verbs.masks import Masks, StoredMasks
-from fewer.verbs.pruned import Pruned, companions, provenance
+from fewer.verbs.pruned import Pruned, companions, provenance, rehearse, saved
 from fewer.verbs.result import LayerResult
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def run(
     if reason:
         _check_memory(plan, reason)
         opened = adapt.open(source)
+        rehearse(opened, Path(out))
         result = run_in_memory(
             opened, data, recipe, reference=reference, complement=complement, inplace=not complement, progress=progress
         )
-        result.save(out)
-        return result
+        return saved(result, out)
     start = time.monotonic()
     settings = plan.recipe.data
     text = data if data is not None else (settings.text or None)

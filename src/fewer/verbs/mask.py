@@ -107,12 +107,14 @@ def apply_mask(dense: Any, path: str | Path, out: str | Path | None = None) -> O
         FewerError: another model's mask.
     """
     from fewer import maskfile
+    from fewer.adapt.reserve import reserved
+    from fewer.verbs._given import source_of, writable
 
-    _check_out(out)
-    mask = read_mask(path)
-    target = _copy(dense)
-    maskfile.apply(mask, target)
-    return _written(target, out, "masked", mask)
+    with reserved(out, source_of(dense)), writable():
+        mask = read_mask(path)
+        target = _copy(dense)
+        maskfile.apply(mask, target)
+        return _written(target, out, "masked", mask)
 
 
 def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, dense: Any = None) -> Opened:
@@ -131,21 +133,14 @@ def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, d
         FewerError: no complement and no dense model, or another model's mask.
     """
     from fewer import maskfile
-    from fewer.verbs._given import opened_of
+    from fewer.adapt.reserve import reserved
+    from fewer.verbs._given import opened_of, source_of, writable
 
-    _check_out(out)
-    mask = read_mask(path)
-    target = _copy(pruned)
-    maskfile.undo(mask, target, None if dense is None else opened_of(dense))
-    return _written(target, out, "dense")
-
-
-def _check_out(out: str | Path | None) -> None:
-    """Refuse a directory that may not be replaced before the work begins."""
-    from fewer.adapt.output import check_target
-
-    if out is not None:
-        check_target(Path(out))
+    with reserved(out, source_of(pruned), None if dense is None else source_of(dense)), writable():
+        mask = read_mask(path)
+        target = _copy(pruned)
+        maskfile.undo(mask, target, None if dense is None else opened_of(dense))
+        return _written(target, out, "dense")
 
 
 def _copy(model: Any) -> Opened:

@@ -51,17 +51,16 @@ def pack(
         True
     """
     from fewer import runtime
-    from fewer.adapt.output import check_target
+    from fewer.adapt.reserve import reserved
     from fewer.runtime.inputs import shared_copy
-    from fewer.verbs._given import module_of
+    from fewer.verbs._given import module_of, source_of
 
-    if out is not None:
-        check_target(Path(out))
-    packed = runtime.pack(
-        shared_copy(module_of(model)), min_sparsity=min_sparsity, dtype=dtype, prefill=prefill, only=only, skip=skip
-    )
-    if out is not None:
-        runtime.save(packed, out)
+    with reserved(out, source_of(model)):
+        packed = runtime.pack(
+            shared_copy(module_of(model)), min_sparsity=min_sparsity, dtype=dtype, prefill=prefill, only=only, skip=skip
+        )
+        if out is not None:
+            runtime.save(packed, out)
     return packed.eval()
 
 

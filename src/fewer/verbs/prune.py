@@ -15,7 +15,7 @@ from fewer.recipe import DataSettings, Keep, Recipe
 from fewer.verbs._engine import Engine, missing_data, run_rounds
 from fewer.verbs._processes import place, share
 from fewer.verbs.prune_inputs import random_inputs_like, run_inputs
-from fewer.verbs.pruned import Pruned, lost
+from fewer.verbs.pruned import Pruned, lost, rehearse, saved
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
@@ -168,30 +168,43 @@ def run(
         The pruned model.
     """
     recipe.resolve()  # A wrong name is told at once, before torch is loaded.
-    from fewer.adapt.output import check_target
-    from fewer.verbs import _streamed
-    from fewer.verbs._given import opened_of
+    from fewer.adapt.reserve import reserved
+    from fewer.verbs._given import source_of, writable
 
-    if out is not None:
-        check_target(Path(out))
     if complement and (inplace or recipe.unit == "input"):
         why = "a run in place leaves no dense model to take it from" if inplace else "unit 'input' changes no weight"
         raise FewerError(f"there is no complement to keep: {why}")
+    with reserved(out if place()[0] == 0 else None, source_of(model)), writable():
+        return _run(model, data, recipe, reference, out, complement, inplace, progress)
+
+
+def _run(
+    model: Any,
+    data: Any,
+    recipe: Recipe,
+    reference: Any,
+    out: str | Path | None,
+    complement: bool,
+    inplace: bool,
+    progress: Progress | None,
+) -> Pruned:
+    """By the road that the recipe and the model ask for: inputs, streamed, or in memory."""
+    from fewer.verbs import _streamed
+    from fewer.verbs._given import opened_of
+
     if recipe.unit == "input":
-        skipping = run_inputs(model, data, recipe, inplace=inplace, progress=progress)
-        if out is not None:
-            skipping.save(out)
-        return skipping
+        result: Pruned = run_inputs(model, data, recipe, inplace=inplace, progress=progress)
+        return result if out is None else saved(result, out)
     if out is not None and isinstance(model, str | Path) and place()[1] == 1:
         return _streamed.run(model, data, recipe, out, progress, reference, complement)
     opened = opened_of(model)
+    if out is not None:
+        rehearse(opened, Path(out))
     fresh = inplace or (isinstance(model, str | Path) and not complement)
     result = _run_in_memory(opened, data, recipe, reference, fresh=fresh, progress=progress)
     if complement:
         result = dataclasses.replace(result, complement=lost(result, opened))
-    if out is not None and place()[0] == 0:
-        result.save(out)
-    return result
+    return saved(result, out) if out is not None and place()[0] == 0 else result
 
 
 def plan_for(model: Any, recipe: Recipe | None = None) -> Plan:

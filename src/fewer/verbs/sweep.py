@@ -6,17 +6,17 @@ import dataclasses
 import glob
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
-from fewer.method import FewerError, find, nearest
+from fewer.method import FewerError
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe, load_recipe
 from fewer.update import solve_levels
 from fewer.verbs._engine import Engine, missing_data, ticker
+from fewer.verbs._levels import KEEPS, level_named, levels, mark_of
 from fewer.verbs._losses import Losses
 from fewer.verbs._shelf import Shelf, stored
 from fewer.verbs._solve import Solved, working
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from fewer.adapt.data import Batches
     from fewer.evidence import Store
 
-__all__ = ["Sweep", "levels", "materialise", "sweep"]
-
-KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+__all__ = ["KEEPS", "Sweep", "levels", "materialise", "sweep"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,30 +78,6 @@ class Sweep:
         return target
 
 
-def levels(
-    base: Recipe, keeps: Iterable[float] = KEEPS, patterns: Iterable[str] = (), budgets: Iterable[str] = ()
-) -> dict[str, Recipe]:
-    """The recipes of a sweep by name: every share under every budget, then every pattern that has its own share.
-
-    A budget that finds the share itself, such as `tolerance`, is one level.
-
-    >>> list(levels(Recipe(update="zero"), keeps=(0.5, 0.3), patterns=("2:4",)))
-    ['keep 0.5', 'keep 0.3', '2:4']
-    """
-    found: dict[str, Recipe] = {}
-    kinds = tuple(budgets) or (base.budget,)
-    for budget in kinds:
-        suffix = f" {budget}" if len(kinds) > 1 else ""
-        if budget and "keep" not in find("budget", budget).needs:
-            found[budget] = dataclasses.replace(base, keep=None, budget=budget)
-            continue
-        for keep in keeps:
-            found[f"keep {keep:g}{suffix}"] = dataclasses.replace(base, keep=float(keep), budget=budget)
-    for pattern in patterns:
-        found[pattern] = dataclasses.replace(base, keep=None, pattern=pattern, within="", unit="", budget="")
-    return found
-
-
 def sweep(
     model: Any,
     calibration: Any = None,
@@ -142,15 +116,35 @@ def sweep(
     Raises:
         FewerError: no data, evidence of another model, or a share out of range.
     """
-    from fewer.verbs._given import held_out, opened_of, windows
+    from fewer.adapt.reserve import reserved
+    from fewer.verbs._given import opened_of, source_of, writable
 
-    if out is not None:
-        from fewer.adapt.output import check_target
+    with reserved(out, source_of(model)), writable():
+        return _swept(
+            opened_of(model), calibration, data, recipe or Recipe(), keeps, patterns, budgets, context, store, out,
+            compute, progress,
+        )  # fmt: skip
 
-        check_target(Path(out))
-    opened = opened_of(model)
+
+def _swept(
+    opened: Opened,
+    calibration: Any,
+    data: Any,
+    recipe: Recipe,
+    keeps: Sequence[float],
+    patterns: Sequence[str],
+    budgets: Sequence[str],
+    context: int | None,
+    store: Store | str | Path | None,
+    out: str | Path | None,
+    compute: str,
+    progress: Progress | None,
+) -> Sweep:
+    """What `sweep` does once its directory is reserved."""
+    from fewer.verbs._given import held_out, windows
+
     start = time.monotonic()
-    base = dataclasses.replace(recipe or Recipe(), compute=compute or (recipe or Recipe()).compute)
+    base = dataclasses.replace(recipe, compute=compute or recipe.compute)
     data = held_out(data, opened, context, base.data.text_field)
     windows(data, opened, context, 8)  # Held-out data that cannot be used is told before the work.
     wanted = levels(base, keeps, patterns, budgets)
@@ -198,34 +192,13 @@ def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
     from fewer.evidence import Store
     from fewer.verbs._given import opened_of
 
-    mark = _mark(Path(folder))
-    level = _level(level, mark["levels"], folder)
+    mark = mark_of(Path(folder))
+    level = level_named(level, mark["levels"], folder)
     opened = opened_of(dense)
     store = Store.load(Path(folder) / "evidence", model=opened.hash())
     files = {name: Path(folder) / Path(str(file)).name for name, file in mark["levels"].items()}
     recipes = {name: load_recipe(file).resolve() for name, file in files.items()}
     return _solve(opened, recipes, store, str(mark["calibration"]), wanted=level)[level]
-
-
-def _level(asked: str, known: Iterable[str], folder: str | Path) -> str:
-    """The name of a level from what somebody calls it."""
-    names = tuple(known)
-    found = [name for name in names if name in (asked, f"keep {asked}")]
-    with suppress(ValueError):
-        found = found or [name for name in names if name == f"keep {float(asked.removeprefix('keep ')):g}"]
-    if not found:
-        raise FewerError(f"'{folder}' has no level '{asked}'{nearest(asked, names)}; it has: {', '.join(names)}")
-    return found[0]
-
-
-def _mark(folder: Path) -> dict[str, Any]:
-    try:
-        mark = json.loads((folder / "fewer.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        raise FewerError(f"'{folder}' is not a sweep: it has no readable fewer.json") from None
-    if not isinstance(mark, dict) or mark.get("kind") != "sweep" or not isinstance(mark.get("levels"), dict):
-        raise FewerError(f"'{folder}' was not written by fewer sweep")
-    return mark
 
 
 def _group(recipe: Recipe) -> str:
