@@ -144,7 +144,7 @@ def test_an_unforeseen_error_says_what_its_work_is_good_for(tmp_path, monkeypatc
         raise RuntimeError("out of luck")
 
     tiny_llama().save_pretrained(tmp_path / "m")
-    monkeypatch.setattr("fewer.verbs._solve.Job.scores", fail)
+    monkeypatch.setattr("fewer.verbs._solve.Job.worth", fail)
     with pytest.raises(RuntimeError) as caught:
         fewer.prune(tmp_path / "m", tokens(), score="wanda", out=tmp_path / "out")
     assert "out.partial' holds what was finished: the same call goes on there; remove it" in caught.value.__notes__[0]
