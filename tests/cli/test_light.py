@@ -12,9 +12,9 @@ from fewer.cli.group import COMMANDS
 HEAVY = ("numpy", "torch", "transformers", "sklearn", "scipy", "safetensors", "tokenizers", "array_api_compat")
 
 
-def loaded(program):
+def loaded(program, heavy=HEAVY):
     """Which heavy packages a fresh interpreter has loaded after a program."""
-    code = f"import sys\n{program}\nprint(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
+    code = f"import sys\n{program}\nprint(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stderr.splitlines()[-1].split()
 
@@ -64,3 +64,15 @@ def modules(program):
 def test_start_up_loads_few_modules(program, base, more):
     """What start-up costs, counted: numpy alone is 140. Times are taken by `benchmarks.start_up`."""
     assert modules(program) <= modules(base) + more
+
+
+@pytest.mark.slow
+def test_prune_and_eval_load_nothing_that_belongs_to_tables_or_pictures(tmp_path):
+    """What transformers itself imports for a language model is beyond us: scipy and torch's compiler among it."""
+    text, out = tmp_path / "text.txt", str(tmp_path / "out")
+    text.write_text("def f(x):\n    return x + 1\n" * 40)
+    prune = ["prune", "demo", "--score", "magnitude", "--only", "*.0.mlp.up_proj", "--out", out]
+    evaluate = ["eval", out, "--data", str(text), "--context", "32"]
+    program = f"from fewer.cli.group import call; assert call({prune}) == call({evaluate}) == 0"
+    unused = ("sklearn", "pandas", "numba", "pyarrow", "joblib", "dask", "torchvision", "matplotlib", "fewer.linear")
+    assert loaded(program, unused) == []
