@@ -94,24 +94,40 @@ def _configuration(source: _Source, config: Mapping[str, Any]) -> Any:
 
 def _agree(module: Any, stored: Mapping[str, Stored]) -> bool:
     """Whether the parameters and saved buffers are the stored tensors, shapes not known filled in from them."""
+    tied = _tie(module)
     parameters = dict(module.named_parameters())
-    tied = {own: other for own, other in _tied(module, parameters).items() if own not in stored}
-    if set(stored) - {name for name, _ in module.named_buffers()} != set(parameters) - set(tied):
+    held = set(stored) - {name for name, _ in module.named_buffers()}
+    if not set(parameters) <= held <= {*parameters, *tied}:
         return False
     for name, value in parameters.items():
-        held = stored[tied.get(name) or name].shape
         if value.known is None:
-            value.known = held
-        if value.shape != held:
+            value.known = stored[name].shape
+        if value.shape != stored[name].shape:
             return False
-    return True
+    return all(stored[own].shape == stored[tied[own]].shape for own in held & set(tied))
 
 
-def _tied(module: Any, parameters: Mapping[str, Shape]) -> dict[str, str]:
-    """Parameters that are stored under another name, by their own."""
-    if not getattr(module.config, "tie_word_embeddings", False):
-        return {}
-    return {own: other for own, other in (module._tied_weights_keys or {}).items() if own in parameters}
+def _tie(module: Any) -> dict[str, str]:
+    """Let parameters that the classes tie be one; their names, and of each the name of the other."""
+    tied = {}
+    for prefix, part in module.named_modules():
+        if isinstance(part, PreTrainedModel) and getattr(part.config, "tie_word_embeddings", False):
+            for own, other in (part._tied_weights_keys or {}).items():
+                (holder, key), (source, name) = _holder(part, own), _holder(part, other)
+                holder._parameters[key] = source._parameters[name]
+                before = f"{prefix}." if prefix else ""
+                tied[before + own] = before + other
+    return tied
+
+
+def _holder(module: Any, path: str) -> tuple[Any, str]:
+    """The module that holds a parameter, and the parameter's own name there."""
+    *way, name = path.split(".")
+    for step in way:
+        module = module._modules[step]
+    if not isinstance(module._parameters[name], Shape):
+        raise NotKnown(path)
+    return module, name
 
 
 def _kind(source: _Source, module: Any) -> str:
