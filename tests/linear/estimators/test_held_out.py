@@ -115,6 +115,12 @@ def test_a_flat_curve_is_called_flat():
         estimators.LassoCV(cv=splits, fit_intercept=False).fit(thin, thin[:, 0] + 1.0)
 
 
+@pytest.mark.parametrize("name", ["LassoCV", "GroupLassoCV", "SparsePoissonCV", "SparseCoxCV"])
+def test_a_constant_target_is_explained_by_nothing_and_no_doubt_is_raised(name):
+    model = made(name, cv=2).fit(X, np.ones(36))
+    np.testing.assert_allclose(model.coef_, 0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["LassoCV", "ElasticNetCV", "SparseLogisticCV"])
 def test_one_warning_counts_the_fits_that_did_not_converge(name):
     mixed = X @ RNG.standard_normal((4, 4))

@@ -70,7 +70,8 @@ class CrossValidated(Estimator):
         self.alphas_, self.cv_mean_, self.cv_error_ = best.alphas, best.mean, best.error
         self.l1_ratio_, self.path_ = best.l1_ratio, best.path
         self._keep(best.path[at], best.label)
-        self._doubts(best, missed, (len(folds) + 1) * sum(len(one.alphas) for one in self.tried_))
+        varies = np.ptp(y if weights is None else y[weights > 0], axis=0).any()  # nothing explains a constant
+        self._doubts(best, bool(varies), missed, (len(folds) + 1) * sum(len(one.alphas) for one in self.tried_))
         return self
 
     def get_metadata_routing(self) -> Any:
@@ -80,9 +81,9 @@ class CrossValidated(Estimator):
     #: Whether the penalty is more than a price for each column, so that folds share nothing.
     _separate = False
 
-    def _doubts(self, best: Tried, missed: int, fits: int) -> None:
+    def _doubts(self, best: Tried, varies: bool, missed: int, fits: int) -> None:
         """Warn, once each, of fits that did not converge and of a curve that says nothing."""
-        if best.flat:
+        if best.flat and varies:
             warnings.warn(
                 f"{type(self).__name__}: the held-out loss is the same at every penalty, so cross-validation cannot "
                 f"choose; alpha_ is the strongest",
