@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from fewer.linear import tiers
 from fewer.method import FewerError
 
-__all__ = ["Dense", "Matrix", "Sparse", "as_matrix"]
+__all__ = ["LARGE", "Dense", "Matrix", "Sparse", "as_matrix", "refuse_extremes"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
+#: Squares of squares of larger numbers overflow once they are added up; those of the inverse vanish.
+LARGE = 1e70
 
 
 class Matrix(Protocol):
@@ -148,3 +151,28 @@ def as_matrix(X: Any) -> Matrix:
     if matrix.shape[0] == 0:
         raise FewerError("X has no rows")
     return matrix
+
+
+def refuse_extremes(X: Any, name: Callable[[int], str]) -> None:
+    """Refuse columns whose squares of squares leave the range of numbers: a certificate of theirs would say nothing.
+
+    Args:
+        X: (n, p) numpy or scipy sparse, finite.
+        name: what the j-th column is called.
+
+    Raises:
+        FewerError: a column whose largest number is above 1e70, or below 1e-70 and not 0.
+
+    >>> refuse_extremes(np.array([[1.0, 2e-9], [3.0, 0.0]]), str)
+    """
+    if hasattr(X, "tocsc"):
+        top = np.asarray(abs(X).max(axis=0).todense(), dtype=np.float64).ravel()
+    else:
+        top = np.maximum(X.max(axis=0), -X.min(axis=0))
+    bad = np.flatnonzero((top > LARGE) | ((top < 1 / LARGE) & (top > 0)))
+    if len(bad) and top[bad[0]] > LARGE:
+        values = X.tocsc()[:, [bad[0]]].toarray().ravel() if hasattr(X, "tocsc") else X[:, bad[0]]
+        row = int(np.argmax(np.abs(values)))
+        raise FewerError(f"{name(int(bad[0]))} holds {values[row]:g} in row {row + 1}; rescale it")
+    if len(bad):
+        raise FewerError(f"{name(int(bad[0]))} holds nothing larger than {top[bad[0]]:g}; rescale it")

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from fewer.linear.files import numbers
+from fewer.linear.matrix import refuse_extremes
 from fewer.method import FewerError
 
 __all__ = ["CLASSES", "codes", "event_column", "label_codes", "possible", "target_column", "weight_column"]
 
 CLASSES = ("binomial", "multinomial", "ordinal")
-#: Squares of squares of larger numbers overflow once they are added up.
-LARGE = 1e70
 
 
 def target_column(column: Any, name: str, family: str, levels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -36,9 +35,7 @@ def possible(y: np.ndarray, name: str, family: str) -> np.ndarray:
     """The numbers of a target, if its family allows them."""
     if not np.isfinite(y).all():
         raise FewerError(f"target '{name}' is not finite in row {int(np.flatnonzero(~np.isfinite(y))[0]) + 1}")
-    if np.abs(y).max() > LARGE:
-        at = int(np.abs(y).argmax())
-        raise FewerError(f"target '{name}' holds {y[at]:g} in row {at + 1}; rescale it")
+    refuse_extremes(y[:, None], lambda _: f"target '{name}'")
     if family == "poisson" and (y < 0).any():
         raise FewerError(f"target '{name}' has negative counts (row {int(np.flatnonzero(y < 0)[0]) + 1})")
     if family == "cox" and (y <= 0).any():

@@ -35,9 +35,9 @@ from typing import Any
 import numpy as np
 
 from fewer.linear.files import SPARSE, kind_in_words, numbers, open_sparse, open_table
+from fewer.linear.matrix import refuse_extremes
 from fewer.linear.response import (
     CLASSES,
-    LARGE,
     codes,
     event_column,
     label_codes,
@@ -250,9 +250,7 @@ def _column(column: Any, name: str, max_levels: int, where: str) -> list[tuple[s
         ) from None
     if np.isinf(values).any():
         raise FewerError(f"{what} is infinite in row {int(np.flatnonzero(np.isinf(values))[0]) + 1}")
-    large = np.flatnonzero(np.abs(values) > LARGE)
-    if len(large):
-        raise FewerError(f"{what} holds {values[large[0]]:g} in row {int(large[0]) + 1}; rescale it")
+    refuse_extremes(np.nan_to_num(values)[:, None], lambda _: what)
     if np.isnan(values).any():
         values = np.where(np.isnan(values), np.nanmean(values), values)
     return [(name, values)]

@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fewer.linear import Path, Solution
 from fewer.linear.estimators.arguments import check_arguments, faults_by_column
 from fewer.linear.factors import Candidate, Factors, as_factors
+from fewer.linear.matrix import refuse_extremes
 from fewer.method import FewerError
 
 __all__ = ["Estimator", "grouped", "names_of", "normalised", "paths_of", "rescaled", "spread"]
@@ -63,7 +64,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
         """Validated data: floats, CSC if sparse, weights of mean one."""
         X, y = self._validated(X, y)
+        refuse_extremes(X, lambda j: f"column '{names_of(self)[j]}'")
         y = self._target(y)
+        if self._numeric_target and np.ndim(y) == 1 and np.asarray(y).dtype.kind == "f":
+            refuse_extremes(y[:, None], lambda _: "the target")
         weights = None
         if sample_weight is not None:
             weights = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))

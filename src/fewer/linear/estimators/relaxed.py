@@ -241,8 +241,10 @@ def refit(X: Any, y: Vector, weights: Vector | None, support: Any, intercept: bo
     root = np.ones(n) if weights is None else np.sqrt(weights)
     columns = X[:, support]
     columns = np.asarray(columns.toarray() if hasattr(columns, "toarray") else columns, dtype=np.float64)
-    design = np.column_stack([columns, np.ones(n)]) if intercept else columns
+    # In units of their own, by powers of two: beside a constant a small column would count as collinear.
+    unit = np.exp2(np.frexp(np.abs(columns).max(axis=0, initial=0.0))[1].astype(np.float64))
+    design = np.column_stack([columns / unit, np.ones(n)]) if intercept else columns / unit
     solved, *_ = np.linalg.lstsq(design * root[:, None], y * root, rcond=None)
     coef = np.zeros(p)
-    coef[support] = solved[: len(support)]
+    coef[support] = solved[: columns.shape[1]] / unit
     return coef, float(solved[-1]) if intercept else 0.0

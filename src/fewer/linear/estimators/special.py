@@ -13,6 +13,7 @@ from fewer.linear.estimators.base import Estimator, names_of, normalised
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.estimators.relaxed import refit
 from fewer.linear.factors import Candidate
+from fewer.linear.matrix import refuse_extremes
 from fewer.linear.result import Path
 from fewer.method import FewerError, Paper, method
 
@@ -300,6 +301,7 @@ class SparsePrecision(BaseEstimator):  # type: ignore[misc]
         check_arguments(self)
         with faults_by_column(X):
             X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2)
+        refuse_extremes(X, lambda j: f"column '{names_of(self)[j]}'")
         s = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)) / len(X)
         centred = X if self.assume_centered else X - s @ X
         found = graphical_lasso(
