@@ -69,11 +69,11 @@ class Log:
         values = np.zeros((len(union), L))
         for k in range(L):
             values[np.searchsorted(union, self.columns[k]), k] = self.values[k]
-        gaps = np.array([f.gap for f in self.found])
+        gaps, kkts = (np.array([getattr(f, name) for f in self.found]) for name in ("gap", "kkt"))
         return Path(
             ready.lams, union, values, ready.y_mean - ready.means[union] @ values,
-            np.array([f.objective for f in self.found]), gaps, np.array([f.kkt for f in self.found]),
-            np.array(self.rounds), gaps <= ready.enough, ready.null, ready.lam_max, p, self.engine,
+            np.array([f.objective for f in self.found]), gaps, kkts,
+            np.array(self.rounds), (gaps <= ready.enough) & (kkts <= ready.near), ready.null, ready.lam_max, p, self.engine,
             source=self._source(),
         )  # fmt: skip
 

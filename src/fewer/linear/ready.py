@@ -78,6 +78,16 @@ class Ready:
         return max(self.job.tol * self.null, 4e-15 * self.yy, rounding * math.sqrt(raw * self.yy))
 
     @cached_property
+    def ridge(self) -> bool:
+        """Whether no column has an L1 price: zero is then no solution at any strength, and a small gap says little."""
+        return bool(self.terms.l2.any() and not (self.terms.l1[np.isfinite(self.terms.l1)] > 0).any())
+
+    @property
+    def near(self) -> float:
+        """KKT distance at which a ridge solution counts as converged; elsewhere the gap alone decides."""
+        return max(self.job.tol, 1e-13) * float(np.abs(self.c).max(initial=0.0)) if self.ridge else math.inf
+
+    @cached_property
     def _one_sided(self) -> tuple[Index, Vector]:
         """Columns without a price that have a bound, and their norms."""
         index = self.always[self.terms.l2[self.always] == 0]

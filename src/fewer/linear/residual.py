@@ -95,7 +95,9 @@ def follow_residual(ready: Ready) -> Generator[Vector, Vector, Path | None]:
             pulls, rr, ry = yield from _measure(ready, R + shifts[:, None])
         found = log.best(run, work, B, progress.certificates(ready, work, B, pulls, run, rr, ry))
         good = 0
-        while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
+        while good < len(run) and (
+            (found[good].gap <= goal and found[good].kkt <= ready.near) or stats[good, 1] >= job.most
+        ):
             good += 1
         if good < len(run):
             missing, found_any = _lost(ready, run, pulls, B, work, missing, good, paid)

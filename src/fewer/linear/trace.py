@@ -50,6 +50,8 @@ def _by_residual(ready: Ready) -> bool:
     if not isinstance(matrix, Dense):
         return False
     n, p = matrix.shape
+    if ready.ridge and p <= 5000:
+        return False
     reads = matrix.X.dtype == np.float64 and matrix.X.flags.f_contiguous
     reads = reads and bool(np.all(job.weights == job.weights[0]))
     return reads and (job.regime == "residual" or (len(ready.lams) <= 3 and n * p > 1_000_000))
@@ -120,13 +122,16 @@ def _follow_gram(ready: Ready) -> Steps:
         local = _local(ready, work, local)
         goal = ready.enough if i >= stones else max(ready.enough, 1e-2 * ready.null)
         warm = state.warm(work)
-        B, Gs, stats = kernels.gram_path(
-            local.gram, ready.yy, local.c, local.terms, warm, run, inner * goal, job.most, factor, work
-        )
+        if ready.ridge and local.terms.low is None:
+            B, Gs, stats = _ridge(local, run)
+        else:
+            B, Gs, stats = kernels.gram_path(
+                local.gram, ready.yy, local.c, local.terms, warm, run, inner * goal, job.most, factor, work
+            )
         found, pulls = yield from _certify(ready, work, local.places, B, Gs, run)
         found = log.best(run, work, B, found)
         good = 0
-        while good < len(run) and (found[good].gap <= goal or stats[good, 1] >= job.most):
+        while good < len(run) and (_done(ready, found[good], goal) or stats[good, 1] >= job.most):
             good += 1
         if good < len(run):
             late = np.abs(pulls[:, good:]).max(axis=1) if good + 3 < len(run) else np.abs(pulls[:, good])
@@ -151,6 +156,22 @@ def _follow_gram(ready: Ready) -> Steps:
         state.stand(work, B, run, min(good, len(run) - 1))
         i += good
     return log.path()
+
+
+def _done(ready: Ready, found: Certificate, goal: float) -> bool:
+    return found.gap <= goal and found.kkt <= ready.near
+
+
+def _ridge(local: _Local, run: Vector) -> tuple[Vector, Vector, Vector]:
+    """Without L1 prices and bounds: one linear system a strength, in the shape of `kernels.gram_path`."""
+    k = len(local.c)
+    B, stats, G = np.empty((len(run), k)), np.ones((len(run), 4)), local.gram[:k, :k]
+    for t, lam in enumerate(run):
+        H = G + np.diag(lam * local.terms.l2)
+        # Free columns may depend on each other.
+        alone = bool((local.terms.l2 > 0).all())
+        B[t] = np.linalg.solve(H, local.c) if alone else np.linalg.lstsq(H, local.c, rcond=1e-14)[0]
+    return B, local.c - B @ G, stats
 
 
 def _certify(
