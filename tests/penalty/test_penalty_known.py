@@ -133,3 +133,7 @@ def test_no_array_library_is_loaded_by_the_room():
 
     code = "import sys, fewer.penalty; print([m for m in ('numpy','torch','scipy','sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_sorted_prices_of_nan_end():
+    assert np.isnan(P.Slope((2.0, 1.0)).residual(np.array([1.0, np.nan]), np.zeros(2)))

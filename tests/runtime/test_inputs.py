@@ -62,6 +62,11 @@ def test_search_ends_within_the_tolerance() -> None:
         keep_within(lambda keep: 1.0, tolerance=-1.0)
 
 
+def test_a_bracket_narrower_than_numbers_ends():
+    found = keep_within(lambda keep: 2 - keep, tolerance=0.3, resolution=1e-300)
+    assert abs(found - 0.7) < 1e-12
+
+
 @pytest.mark.parametrize("score", ["wina", "magnitude", "random"])
 def test_calibrated_layers_keep_what_was_asked(score: str) -> None:
     data = [torch.randn(256, 40)]

@@ -85,3 +85,10 @@ def test_inputs_that_never_fire_are_survived():
     norm[2], mean[2], var[2] = 0.0, 0.0, 0.0
     mask = rule(weight.shape, 0.5, within="row").select(np.abs(weight) * norm)
     assert dsnot(weight, mask, norm, mean, var).mask.sum() == mask.sum()
+
+
+def test_rounding_of_a_lost_sum_exchanges_nothing():
+    weight, one = np.array([[0.1, 0.2, -0.3, 0.4, -0.4]]), np.ones(5)
+    mask = np.array([[False, False, False, True, True]])
+    made = dsnot(weight, mask, one, one, one, length=1.0, threshold=0.0)
+    assert made.notes["exchanges"] == 0 and np.array_equal(made.mask, mask)

@@ -240,7 +240,9 @@ def _fista(
     point, t, rounds = b.copy(), 1.0, 0
     _, g, slope = problem.gradient(b)
     residual = _residual(priced, b, g)
-    while residual > tol * scale and rounds < most:
+    best, idle = residual, 0
+    # Near the end of the digits momentum goes round in circles: a hundred looks without a gain there are enough.
+    while residual > tol * scale and rounds < most and (idle < 100 or best > 1e-8 * scale):
         new, smooth = descend(point, smooth)
         turn = float((point - new) @ (new - b))
         later = 0.5 * (1 + (1 + 4 * t * t) ** 0.5)
@@ -253,6 +255,7 @@ def _fista(
         if rounds % 5 == 0 or rounds == 1:
             _, g, slope = problem.gradient(b)
             residual = _residual(priced, b, g)
+            best, idle = (residual, 0) if residual < 0.9 * best else (best, idle + 1)
     _, g, slope = problem.gradient(b)
     return b, smooth, rounds, _residual(priced, b, g), slope
 

@@ -73,8 +73,8 @@ class Log:
         return Path(
             ready.lams, union, values, ready.y_mean - ready.means[union] @ values,
             np.array([f.objective for f in self.found]), gaps, kkts,
-            np.array(self.rounds), (gaps <= ready.enough) & (kkts <= ready.near), ready.null, ready.lam_max, p, self.engine,
-            source=self._source(),
+            np.array(self.rounds), (gaps <= ready.enough) & (kkts <= ready.near), ready.null, ready.lam_max, p,
+            self.engine, source=self._source(),
         )  # fmt: skip
 
 

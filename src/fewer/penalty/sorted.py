@@ -91,6 +91,8 @@ class Slope:
     def residual(self, w: Array, grad: Array) -> Array:
         """Distance of -grad to the product, over clusters of equal |w|, of the faces of the sorted-L1 ball."""
         xp = array_namespace(w, grad)
+        if not bool(xp.all(w == w)):  # nan equals nothing, not even itself: clusters would never end
+            return _like(float("nan"), w)
         prices = self._prices(w)
         size = xp.sort(xp.abs(w), descending=True)
         total, start, d = _like(0.0, w), 0, w.shape[0]

@@ -277,6 +277,8 @@ def keep_within(
     low, high = 0.0, 1.0
     while high - low > resolution:
         middle = (low + high) / 2
+        if not low < middle < high:
+            break  # neighbours among the numbers: no bracket is narrower
         if perplexity(middle) <= limit:
             high = middle
         else:

@@ -56,7 +56,7 @@ def dsnot(
             a row that has run out of candidates walks on through kept ones, as the authors' code does, and may end
             with another count. Otherwise counts per row (or group) never change.
         cycles: most exchanges per row.
-        threshold: a row rests when |e| is below it.
+        threshold: a row rests when |e| is below it, or below what rounding makes of the lost sum.
         power: of the variance.
         length: tokens of one calibration sequence; the authors sum over a sequence.
         same_sign: `never`, `always`, or `groups` (the authors' default: for N:M alone): a row also rests when an
@@ -84,10 +84,14 @@ def dsnot(
     walk = _Walk(xp, value, norm, mask, xp.astype(input_var_within, weight.dtype), power, group)
     swap = walk.swap_as_authors if authors else walk.swap
     error = xp.sum(xp.where(mask, xp.zeros_like(value), value), axis=1, keepdims=True)
+    lost_sizes = xp.sum(xp.where(mask, xp.zeros_like(value), xp.abs(value)), axis=1, keepdims=True)
+    # A sum that should be zero is rounding of its terms: nothing is exchanged for that.
+    rest = xp.zeros_like(error) if authors else float(xp.finfo(value.dtype).eps) * lost_sizes
+    rest = xp.where(rest > threshold, rest, xp.full_like(rest, threshold))
     sign, live = xp.sign(error), xp.ones(error.shape, dtype=xp.bool, device=device(error))
     swaps = 0
     for _ in range(cycles):
-        live = live & (xp.abs(error) > threshold)
+        live = live & (xp.abs(error) > rest)
         live = live if authors else live & walk.possible(error)
         grow = walk.grow(error)
         drop = walk.drop(error, grow)
