@@ -59,3 +59,8 @@ def test_units_within_range_change_nothing(size):
         one = estimators.__dict__[name](**known).fit(U, ETA + U[:, 2] / 3)
         far = estimators.__dict__[name](**there).fit(U * size, ETA + U[:, 2] / 3)
         np.testing.assert_allclose(far.coef_ * size, one.coef_, rtol=1e-6)
+
+
+def test_single_precision_is_measured_in_double():
+    narrow, exact = (estimators.Lasso(0.1).fit(U.astype(kind), ETA) for kind in (np.float32, np.float64))
+    np.testing.assert_allclose(narrow.coef_, exact.coef_, atol=1e-5)

@@ -168,7 +168,7 @@ def refuse_extremes(X: Any, name: Callable[[int], str]) -> None:
     if hasattr(X, "tocsc"):
         top = np.asarray(abs(X).max(axis=0).todense(), dtype=np.float64).ravel()
     else:
-        top = np.maximum(X.max(axis=0), -X.min(axis=0))
+        top = np.maximum(X.max(axis=0), -X.min(axis=0)).astype(np.float64)  # float32 has no 1e70
     bad = np.flatnonzero((top > LARGE) | ((top < 1 / LARGE) & (top > 0)))
     if len(bad) and top[bad[0]] > LARGE:
         values = X.tocsc()[:, [bad[0]]].toarray().ravel() if hasattr(X, "tocsc") else X[:, bad[0]]
