@@ -10,6 +10,9 @@ import signal
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+# How long a command runs on a busy machine must not change what it says.
+os.environ["FEWER_SILENCE"] = "86400"
+
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 

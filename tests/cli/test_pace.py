@@ -25,6 +25,11 @@ from fewer.events import (
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def ten_seconds(monkeypatch):
+    monkeypatch.setattr(show, "SILENCE", 10.0)
+
+
 class Clock:
     now = 0.0
 

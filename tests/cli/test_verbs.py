@@ -71,7 +71,7 @@ def test_eval_of_a_model_against_itself(fewer, checkpoint, corpus):
 def test_eval_alone_says_nothing_about_a_dense_model(fewer, checkpoint, corpus):
     ended = fewer("eval", checkpoint, "--data", corpus, "--context", 64)
     assert [line.split("  ")[0] for line in ended.out.splitlines()] == [
-        "perplexity", "worst slice", "sparsity", "measured on",
+        "perplexity", "worst slice", "sparsity", "measured on", "computed in",
     ]  # fmt: skip
 
 

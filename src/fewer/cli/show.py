@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Paced", "check_page", "plain_line", "progress", "result"]
 
-#: Away from a terminal, no stage is silent for more seconds than this.
-SILENCE = 10.0
+_ASKED = os.environ.get("FEWER_SILENCE", "")
+#: Away from a terminal, no stage is silent for more seconds than this; FEWER_SILENCE, whole seconds, replaces it.
+SILENCE = float(_ASKED) if _ASKED.isdigit() else 10.0
 
 
 @contextmanager
