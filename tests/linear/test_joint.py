@@ -71,3 +71,13 @@ def test_dual_points_prove_the_gap():
     assert np.abs(g).max() <= 0.03 * (1 + 1e-9) and np.abs(theta.sum(axis=0)).max() < 1e-12
     bound = -loss.conjugate(-theta, y, np.full(N, 1 / N))
     assert 0 <= found.objectives[0] - bound <= 1e-9 * found.null
+
+
+def test_free_columns_of_classes_sum_to_zero():
+    loss, y = CASES["multinomial"]
+    factors = [1.0, 1.0, 0.0, 0.0, 0.0]
+    found = fl.group_path(X, y, loss, GROUPS, lams=[0.1, 0.05, 0.0], factors=factors, tol=1e-8)
+    assert found.converged.all() and np.abs(found.coefs[2:].sum(axis=2)).max() < 1e-12
+    eta = found[1].linear(X)
+    value = loss.value(eta, y, np.full(N, 1 / N)) + 0.05 * 2**0.5 * np.linalg.norm(found[1].coef[:2])
+    np.testing.assert_allclose(value, found.objectives[1], rtol=1e-12)

@@ -78,6 +78,10 @@ class _Task:
             len(single), _at(first), _at(one), _at(two), _at(ridge), L, _at(lams), float(goal), int(most), _at(self.b),
             _at(self.c), _at(self.eta), _at(B), _at(C), _at(stats), _at(slopes),
         )  # fmt: skip
+        if isinstance(self.loss, Multinomial):
+            # What all classes have in common changes nothing where it costs nothing: such columns sum to zero.
+            loose = np.repeat(shape.free, shape.sizes)[None, :] | (lams == 0)[:, None]
+            B -= np.where(loose[:, :, None], B.mean(axis=2, keepdims=True), 0.0)
         slopes = np.moveaxis(slopes, 1, 2)
         if self.order is not None:
             back = np.empty_like(slopes)
