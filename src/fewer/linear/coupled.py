@@ -224,7 +224,7 @@ class Cox:
         """Value, slope, and the diagonal of the curvature."""
         r = self._risk(eta, y, s)
         owner, each, below, risk, event, group = (r[k] for k in ("owner", "each", "below", "risk", "event", "group"))
-        value = float(each @ (np.log(below) + r["top"]) - (r["w"] * r["e"]) @ event)
+        value = _likelihood(r)
         slope, bend = np.empty_like(risk), np.empty_like(risk)
         moments = []
         for power in (1, 2):
@@ -255,7 +255,7 @@ class Cox:
 
     def value(self, eta: Vector, y: Vector, s: Vector) -> float:
         """Weighted sum over events."""
-        return self._parts(eta, y, s)[0]
+        return _likelihood(self._risk(eta, y, s))
 
     def held_out(self, eta: Vector, y: Vector, s: Vector, seen: NDArray[np.bool_]) -> float:
         """What the rows that are not `seen` add: the loss of all rows minus that of the seen ones.
@@ -296,3 +296,8 @@ class Cox:
     def mean(self, eta: Vector) -> Vector:
         """Relative hazard e^eta."""
         return np.asarray(np.exp(eta))
+
+
+def _likelihood(r: dict[str, Any]) -> float:
+    """Minus the log partial likelihood, from sums over risk sets."""
+    return float(r["each"] @ (np.log(r["below"]) + r["top"]) - (r["w"] * r["e"]) @ r["event"])
