@@ -6,134 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    Joint *j;
-    int64_t groups, most;
-    const int64_t *first;               /* of the columns of a group; groups + 1 */
-    const double *one, *two, *ridge;
-    int caution;                        /* how short the last steps had to be cut, for losses that are straight in parts */
-    double lam, goal;
-    double *grad;                       /* p K: minus X' slope */
-    int64_t *columns, *starts;
-    double *prices, *shifts, *line, *trial, *b, *pulled;
-    Quadratic quadratic;
-} Task;
-
-static int shut(const Task *t, int64_t g)
-{
-    return !isfinite(t->two[g]);
-}
-
-static int is_free(const Task *t, int64_t g)
-{
-    return !shut(t, g) && (t->lam == 0 || (t->one[g] == 0 && t->two[g] == 0 && t->ridge[g] == 0));
-}
-
-static double price(const Task *t, const double *b)
-{
-    double sum = 0;
-    for (int64_t g = 0; g < t->groups; g++) {
-        double ones = 0, square = 0;
-        if (shut(t, g))
-            continue;
-        for (int64_t i = t->first[g] * t->j->K; i < t->first[g + 1] * t->j->K; i++)
-            ones += fabs(b[i]), square += b[i] * b[i];
-        sum += t->one[g] * ones + t->two[g] * sqrt(square) + 0.5 * t->ridge[g] * square;
-    }
-    return t->lam * sum;
-}
-
-static void gradient(Task *t)
-{
-    const Model *m = &t->j->row;
-    for (int64_t a = 0; a < m->p; a++)
-        for (int64_t k = 0; k < t->j->K; k++)
-            t->grad[a * t->j->K + k] = -fewer_dot(m->X + a * m->n, m->slope + k * m->n, m->n);
-}
-
-/* |soft(u, cut)|_2 over a group. */
-static double beyond(const double *u, int64_t k, double cut)
-{
-    double square = 0;
-    for (int64_t i = 0; i < k; i++) {
-        const double v = fabs(u[i]) - cut;
-        square += v > 0 ? v * v : 0;
-    }
-    return sqrt(square);
-}
-
-/* The least strength at which a group's gradient has no pull. */
-static double dual_norm(const double *u, int64_t k, double one, double two)
-{
-    double top = 0, high, low = 0;
-    for (int64_t i = 0; i < k; i++)
-        top = fabs(u[i]) > top ? fabs(u[i]) : top;
-    if (two == 0)
-        return one > 0 ? top / one : 0;
-    high = beyond(u, k, 0) / two;
-    if (one == 0)
-        return high;
-    high = high < top / one ? high : top / one;
-    for (int round = 0; round < 100 && high > low; round++) {
-        const double middle = 0.5 * (low + high);
-        if (middle == low || middle == high)
-            break;
-        if (beyond(u, k, middle * one) <= middle * two)
-            high = middle;
-        else
-            low = middle;
-    }
-    return high;
-}
-
-static double certify(Task *t, double *scale, double *kkt)
-{
-    const Joint *j = t->j;
-    const Model *m = &j->row;
-    double top = t->lam, worst = 0, slack = 0, dual = 0;
-    for (int64_t g = 0; g < t->groups; g++) {
-        const int64_t at = t->first[g] * j->K, k = t->first[g + 1] * j->K - at;
-        const double *u = t->grad + at, *b = j->b + at;
-        if (shut(t, g))
-            continue;
-        const double one = is_free(t, g) ? 0 : t->lam * t->one[g], two = is_free(t, g) ? 0 : t->lam * t->two[g];
-        const double ridge = is_free(t, g) ? 0 : t->lam * t->ridge[g], size = sqrt(fewer_dot(b, b, k));
-        double sum = 0;
-        for (int64_t i = 0; i < k; i++) {
-            const double v = u[i] - (size > 0 ? (two / size + ridge) * b[i] : 0);
-            const double off = b[i] != 0 ? v - (b[i] > 0 ? one : -one) : fewer_soft(v, one);
-            sum += off * off;
-        }
-        const double off = size > 0 ? sqrt(sum) : sqrt(sum) - two;
-        worst = off > worst ? off : worst;
-        if (is_free(t, g))
-            for (int64_t i = 0; i < k; i++) {
-                const double *x = m->X + (at + i) / j->K * m->n, *w = m->bend + (at + i) % j->K * m->n;
-                double h = 0;
-                for (int64_t r = 0; r < m->n; r++)
-                    h += w[r] * x[r] * x[r];
-                slack += fabs(u[i]) * (fabs(b[i]) + (h > 0 ? fabs(u[i]) / h : 0));
-            }
-        else if (ridge == 0 && beyond(u, k, one) > two) {
-            const double needed = dual_norm(u, k, t->one[g], t->two[g]);
-            top = needed > top ? needed : top;
-        }
-    }
-    *scale = top > t->lam && t->lam > 0 ? t->lam / top : 1, *kkt = worst;
-    for (int64_t g = 0; g < t->groups; g++)
-        if (!shut(t, g) && !is_free(t, g) && t->ridge[g] > 0) {
-            const int64_t at = t->first[g] * j->K, k = t->first[g + 1] * j->K - at;
-            const double left = *scale * beyond(t->grad + at, k, t->lam * t->one[g] / *scale) - t->lam * t->two[g];
-            dual += left > 0 ? left * left / (2 * t->lam * t->ridge[g]) : 0;
-        }
-    for (int64_t k = 0; k < j->q; k++)
-        slack += fabs(j->cgrad[k] * j->c[k]);
-    const double gap = j->f + price(t, j->b) + fewer_joint_conjugate(j, *scale) + dual + slack;
-    return gap > 0 ? gap : (gap == gap ? 0 : INFINITY);
-}
-
 /* Move the predictors (or the cut points) by t; returns the loss there, in `trial` and `shifts`. */
-static double look(Task *t, double take, const double *change, double *c)
+static double look(JointTask *t, double take, const double *change, double *c)
 {
     Joint *j = t->j;
     const int64_t n = j->row.n;
@@ -147,7 +21,7 @@ static double look(Task *t, double take, const double *change, double *c)
     return fewer_joint_value(j, t->trial, c);
 }
 
-static void land(Task *t, const double *c)
+static void land(JointTask *t, const double *c)
 {
     Joint *j = t->j;
     memcpy(j->row.eta, t->trial, (size_t)(j->K * j->row.n) * sizeof(double));
@@ -156,7 +30,7 @@ static void land(Task *t, const double *c)
 }
 
 /* The best constants, coefficients held still, by damped Newton; one constant of a loss of rows by its bracket. */
-static void settle(Task *t)
+static void settle(JointTask *t)
 {
     Joint *j = t->j;
     const int64_t q = j->q;
@@ -201,7 +75,7 @@ static void settle(Task *t)
 
 /* Curvature of a robust loss where it is straight: next to none, which is right close to the minimum; a share of the
  * quadratic that lies above; or all of it, as the last step asks for. */
-static void straighten(Task *t)
+static void straighten(JointTask *t)
 {
     Joint *j = t->j;
     if (j->family != HUBER && j->family != QUANTILE)
@@ -214,7 +88,7 @@ static void straighten(Task *t)
 }
 
 /* One quadratic model on the groups in use or out of place, and a step towards its solution; 0 if nothing was gained. */
-static int newton(Task *t, double kkt)
+static int newton(JointTask *t, double kkt)
 {
     Joint *j = t->j;
     Quadratic *w = &t->quadratic;
@@ -223,11 +97,11 @@ static int newton(Task *t, double kkt)
     double *one = t->prices, *two = one + t->groups, *ridge = two + t->groups;
     for (int64_t g = 0; g < t->groups; g++) {
         const int64_t at = t->first[g] * K, k = t->first[g + 1] * K - at;
-        if (shut(t, g))
+        if (fewer_joint_shut(t, g))
             continue;
-        const int open = is_free(t, g);
+        const int open = fewer_joint_free(t, g);
         if (!open && fewer_dot(j->b + at, j->b + at, k) == 0 &&
-            beyond(t->grad + at, k, t->lam * t->one[g]) <= t->lam * t->two[g])
+            fewer_joint_beyond(t->grad + at, k, t->lam * t->one[g]) <= t->lam * t->two[g])
             continue;
         one[groups] = open ? 0 : t->lam * t->one[g], two[groups] = open ? 0 : t->lam * t->two[g];
         ridge[groups] = open ? 0 : t->lam * t->ridge[g];
@@ -283,7 +157,7 @@ static int newton(Task *t, double kkt)
             for (int64_t r = 0; r < q; r++)
                 change[r] -= step * pulled[r * m + e];
         }
-    const double before = j->f + price(t, j->b);
+    const double before = j->f + fewer_joint_price(t, j->b);
     double take = 1, cost = INFINITY;
     for (int half = 0; half < 40; half++, take *= 0.5) {
         for (int64_t a = 0; a < count; a++)
@@ -291,7 +165,7 @@ static int newton(Task *t, double kkt)
                 const int64_t e = a * K + k, i = t->columns[a] * K + k;
                 t->b[i] = take == 1 ? w->z[e] : j->b[i] + take * (w->z[e] - j->b[i]);
             }
-        cost = look(t, take, change, c) + price(t, t->b);
+        cost = look(t, take, change, c) + fewer_joint_price(t, t->b);
         if (cost <= before + 1e-15 * fabs(before))
             break;
     }
@@ -306,15 +180,15 @@ static int newton(Task *t, double kkt)
     return cost < before - 1e-15 * fabs(before);
 }
 
-static void solve(Task *t, double *out)
+static void solve(JointTask *t, double *out)
 {
     double scale = 1, kkt = 0, gap = INFINITY, best = INFINITY;
     int64_t rounds = 0;
     fewer_joint_slopes(t->j);
     for (int idle = 0;; rounds++) {
         settle(t);
-        gradient(t);
-        gap = certify(t, &scale, &kkt);
+        fewer_joint_gradient(t);
+        gap = fewer_joint_certify(t, &scale, &kkt);
         /* Steps that lower the objective by no more than rounding sharpen the gap a few times, and no more. */
         if (gap <= t->goal || rounds >= t->most || idle > 3)
             break;
@@ -322,15 +196,15 @@ static void solve(Task *t, double *out)
         idle = gained || kkt < 0.5 * best ? 0 : idle + 1;
         best = kkt < best ? kkt : best;
     }
-    out[0] = gap, out[1] = kkt, out[2] = (double)rounds, out[3] = t->j->f + price(t, t->j->b), out[4] = scale;
+    out[0] = gap, out[1] = kkt, out[2] = (double)rounds, out[3] = t->j->f + fewer_joint_price(t, t->j->b), out[4] = scale;
 }
 
 /* Carry the last two solutions on in a straight line, signs and empty groups kept, where that lowers the objective. */
-static void extrapolate(Task *t, const double *b_old, const double *c_old, double ratio)
+static void extrapolate(JointTask *t, const double *b_old, const double *c_old, double ratio)
 {
     Joint *j = t->j;
     const int64_t K = j->K, n = j->row.n, size = j->row.p * K;
-    const double here = j->f + price(t, j->b);
+    const double here = j->f + fewer_joint_price(t, j->b);
     double *change = t->shifts, *c = t->shifts + j->q;
     memset(t->line, 0, (size_t)(K * n) * sizeof(double));
     memcpy(t->b, j->b, (size_t)size * sizeof(double));
@@ -343,13 +217,13 @@ static void extrapolate(Task *t, const double *b_old, const double *c_old, doubl
         }
     for (int64_t k = 0; k < j->q; k++)
         change[k] = ratio * (j->c[k] - c_old[k]);
-    if (look(t, 1, change, c) + price(t, t->b) < here) {
+    if (look(t, 1, change, c) + fewer_joint_price(t, t->b) < here) {
         memcpy(j->b, t->b, (size_t)size * sizeof(double));
         land(t, c);
     }
 }
 
-static void path(Task *t, const double *lams, int64_t count, double *store, double *B, double *C, double *stats, double *slopes)
+static void path(JointTask *t, const double *lams, int64_t count, double *store, double *B, double *C, double *stats, double *slopes)
 {
     Joint *j = t->j;
     const int64_t size = j->row.p * j->K, width = j->K * j->row.n;
@@ -388,7 +262,7 @@ PyObject *fewer_joint_path(PyObject *self, PyObject *const *args, Py_ssize_t nar
         return NULL;
     }
     Joint j = {0};
-    Task t = {0};
+    JointTask t = {0};
     Risk r = {0};
     Model *m = &j.row;
     m->n = PyLong_AsLongLong(args[0]), m->p = PyLong_AsLongLong(args[1]);

@@ -37,6 +37,28 @@ typedef struct {
     int64_t *active;
 } Quadratic;
 
+/* A path on its way: the problem, its groups and their prices, and the room that Newton steps need. */
+typedef struct {
+    Joint *j;
+    int64_t groups, most;
+    const int64_t *first;               /* of the columns of a group; groups + 1 */
+    const double *one, *two, *ridge;
+    int caution;                        /* how short the last steps had to be cut, for losses that are straight in parts */
+    double lam, goal;
+    double *grad;                       /* p K: minus X' slope */
+    int64_t *columns, *starts;
+    double *prices, *shifts, *line, *trial, *b, *pulled;
+    Quadratic quadratic;
+} JointTask;
+
+int fewer_joint_shut(const JointTask *t, int64_t g);
+int fewer_joint_free(const JointTask *t, int64_t g);
+/* |soft(u, cut)|_2 over a group. */
+double fewer_joint_beyond(const double *u, int64_t k, double cut);
+double fewer_joint_price(const JointTask *t, const double *b);
+void fewer_joint_gradient(JointTask *t);
+/* The gap at the present point; `scale` of the dual point and the KKT distance beside it. */
+double fewer_joint_certify(JointTask *t, double *scale, double *kkt);
 double fewer_joint_value(Joint *j, const double *eta, const double *c);
 void fewer_joint_slopes(Joint *j);
 void fewer_joint_curvature(Joint *j, const int64_t *columns, int64_t count);
