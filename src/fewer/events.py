@@ -30,6 +30,7 @@ __all__ = [
     "emit",
     "followed",
     "listening",
+    "noted",
     "to_dict",
     "working",
 ]
@@ -151,6 +152,11 @@ def listening(progress: Progress) -> Iterator[None]:
 def working(what: str, done: int = 0, total: int = 0) -> None:
     """Tell whoever listens what is going on, and how far it is."""
     emit(_listener.get(), Working(what, done, total))
+
+
+def noted(text: str) -> None:
+    """Tell whoever listens something that must not be missed."""
+    emit(_listener.get(), Note(text))
 
 
 def followed(what: str, items: Iterable[T], total: int = 0) -> Iterator[T]:

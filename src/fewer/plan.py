@@ -208,8 +208,8 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
     rows = tuple(_row(entry, grids[entry.name], counts.get(entry.name), measured) for entry in chosen)
     papers = citations(recipe.methods())
     own = [recipe.paper] if recipe.paper and not any(recipe.paper in line for line in papers) else []
-    stored, device = most((entry.type, entry.bytes) for entry in outline.candidates), getattr(outline, "device", "cpu")
-    compute = resolve(recipe.compute, stored, device=device, authors=bool(recipe.compat))
+    held = getattr(outline, "computes", "") or most((entry.type, entry.bytes) for entry in outline.candidates)
+    compute = resolve(recipe.compute, held, device=getattr(outline, "device", "cpu"), authors=bool(recipe.compat))
     return Plan(recipe, rows, excluded, measured, (*own, *papers), compute)
 
 

@@ -169,3 +169,19 @@ def test_rows_bring_their_masks_and_labels():
 def test_texts_in_python_are_told_what_to_do(rows):
     with pytest.raises(FewerError, match=r"is text: tokenise it first \(input_ids\)"):
         data.batches(rows)
+
+
+def test_columns_that_are_no_texts_are_not_read(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"text": TEXTS, "vector": [1.0, 2.0, 3.0]}), tmp_path / "t.parquet")
+    read = []
+    whole = parquet.ParquetFile.read
+    monkeypatch.setattr(
+        parquet.ParquetFile, "read", lambda file, columns: read.append(columns) or whole(file, columns=columns)
+    )
+    assert documents(tmp_path / "t.parquet") == TEXTS and read == [["text"]]
+    with pytest.raises(FewerError, match="has no column 'words'; it has: text, vector"):
+        documents(tmp_path / "t.parquet", "words")

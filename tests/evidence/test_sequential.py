@@ -154,16 +154,19 @@ def test_what_cannot_be_measured_is_refused(names, message):
         evidence.collect(nn.Sequential(nn.Linear(2, 2)), torch.ones(1, 2), names)
 
 
-def test_a_layer_that_is_never_called_is_named():
+@pytest.mark.parametrize(("idle", "name"), [(nn.Linear(2, 2), "idle"), (nn.Conv2d(4, 4, 1, groups=2), r"idle\[0\]")])
+def test_a_layer_that_is_never_called_is_named(idle, name):
+    """A group of a convolution is no expert that may stay idle."""
+
     class Idle(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.used, self.idle, self.out = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+            self.used, self.idle, self.out = nn.Linear(2, 2), idle, nn.Linear(2, 2)
 
         def forward(self, x):
             return self.out(self.used(x))
 
-    with pytest.raises(FewerError, match="layer 'idle' was never called"):
+    with pytest.raises(FewerError, match=f"layer '{name}' was never called"):
         evidence.collect(Idle(), torch.ones(1, 2), ["input_norm"])
 
 

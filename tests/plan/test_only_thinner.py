@@ -26,7 +26,7 @@ def test_a_schedule_that_grows_is_refused(schedule):
 
 
 def test_a_share_above_one_is_refused():
-    with pytest.raises(FewerError, match=r"must be in \(0, 1\]"):
+    with pytest.raises(FewerError, match=r"a share of 1\.75 in round 1; it must be in \(0, 1\]"):
         Recipe(keep=0.5, steps=2, schedule="linear", schedule_options={"start": 3.0}).resolve()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, Glm4MoeConfig, MixtralConfig
 import fewer
 from fewer.adapt.stream import Stream
 from fewer.method import FewerError
+from fewer.verbs.prune import plan_for
 
 from .models import tiny_llama, tokens
 
@@ -148,3 +150,20 @@ def test_an_unforeseen_error_says_what_its_work_is_good_for(tmp_path, monkeypatc
     with pytest.raises(RuntimeError) as caught:
         fewer.prune(tmp_path / "m", tokens(), score="wanda", out=tmp_path / "out")
     assert "out.partial' holds what was finished: the same call goes on there; remove it" in caught.value.__notes__[0]
+
+
+def test_the_plan_names_the_type_that_the_model_is_loaded_in(tmp_path, monkeypatch):
+    """A configuration may name another type than the files have: it decides, on every processor."""
+    monkeypatch.setattr("fewer.compute.multiplies", lambda _: True)
+    source = mixed(tmp_path / "m", torch.bfloat16, {}, dtype="float32")
+    assert plan_for(source).compute == plan_for(fewer.load(source)).compute == "float32"
+    assert fewer.prune(source, tokens(), out=tmp_path / "out").plan.compute == "float32"
+    assert plan_for(mixed(tmp_path / "n", torch.bfloat16, {}, dtype="bfloat16")).compute == "bfloat16"
+
+
+def test_stored_values_that_are_gone_are_not_replaced_by_rounded_ones(tmp_path):
+    source = mixed(tmp_path / "m", *MIXES["norms"])
+    opened = fewer.load(source)
+    shutil.rmtree(source)
+    with pytest.raises(FewerError, match=r"stored values of '.*norm.*' cannot be read any more"):
+        opened.hash()

@@ -80,7 +80,7 @@ class Tap(AbstractContextManager["Tap"]):
     @property
     def routed(self) -> bool:
         """Whether inputs of experts are followed, which is done on one thread alone."""
-        return any(layer.kind == "expert" or ".experts." in layer.name for layer in self.layers)
+        return any(layer.routed for layer in self.layers)
 
     def __enter__(self) -> Tap:
         homes: dict[int, tuple[nn.Module, list[Layer]]] = {}
@@ -180,8 +180,7 @@ class Tap(AbstractContextManager["Tap"]):
             return mask.reshape(-1)
         rows = lead.numel()
         picked = self._here.gathered
-        routed = layer.kind == "expert" or ".experts." in layer.name
-        if picked is not None and len(picked[1]) == rows and (routed or picked[0] is value):
+        if picked is not None and len(picked[1]) == rows and (layer.routed or picked[0] is value):
             return mask.reshape(-1)[picked[1]]
         if rows == mask.numel():
             return mask.reshape(-1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import candidates_of, find_blocks
+from fewer.adapt.computing import name_of
 from fewer.adapt.headers import model_path, read_json
 from fewer.adapt.naming import parts_of
 from fewer.adapt.number_types import computed
@@ -25,7 +26,7 @@ from fewer.adapt.quantised import check_config, check_stored
 from fewer.adapt.reserve import reserved
 from fewer.adapt.shards import Shards, all_finite
 from fewer.adapt.wrappers import check_names, unwrap
-from fewer.events import working
+from fewer.events import noted, working
 from fewer.method import FewerError
 
 __all__ = [
@@ -149,7 +150,8 @@ def _origins(model: nn.Module, shards: Shards) -> Origins | None:
     try:
         parts = parts_of(model, shards)
     except FewerError:
-        return None  # A layout that is not known part by part: what the model holds is written.
+        noted("the layout of these weights is not known part by part: they are written in the type they compute in")
+        return None
     same = all(parts.dtype(name) == value.dtype for name, value in tensors_of(model).items())
     return None if same else Origins(parts)
 
@@ -160,7 +162,8 @@ def build_outline(path: Path) -> Outline:
     shards = Shards.scan(path)
     module = blank(config, shards, path)
     blocks = find_blocks(module)
-    return Outline.of(module, kind_of(module), candidates_of(module, blocks), blocks, path, shards.tensors)
+    layers, computes = candidates_of(module, blocks), name_of(computed(config, shards))
+    return Outline.of(module, kind_of(module), layers, blocks, path, shards.tensors, computes)
 
 
 def read_tokenizer(path: Path | None) -> Any:

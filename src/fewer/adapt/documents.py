@@ -55,7 +55,7 @@ def documents(path: Path, field: str = "") -> list[Document]:
     if kind in _PACKED:
         raise FewerError(f"'{path}' is packed ({kind}): unpack it first")
     if kind == ".parquet":
-        return _column(path, _parquet(path), field)
+        return _column(path, _parquet(path, field), field)
     text = _decoded(path, _bytes(path))
     read = _READERS.get(kind) or _told_apart(text)
     return [text] if read is None else _column(path, read(path, text), field)
@@ -153,7 +153,8 @@ _READERS: dict[str, Callable[[Path, str], list[Row]]] = {
 }  # fmt: skip
 
 
-def _parquet(path: Path) -> list[Row]:
+def _parquet(path: Path, field: str) -> list[Row]:
+    """The rows, without columns that cannot hold the documents: a file may have many, and large ones."""
     if not path.is_file():
         raise FewerError(f"cannot read the text '{path}': {'it is a directory' if path.is_dir() else 'no such file'}")
     try:
@@ -162,7 +163,14 @@ def _parquet(path: Path) -> list[Row]:
     except ModuleNotFoundError:
         raise FewerError(f"reading '{path}' needs pyarrow: pip install 'fewer[tables]'") from None
     try:
-        rows: list[Row] = parquet.ParquetFile(path).read().to_pylist()
+        file = parquet.ParquetFile(path)
+        kinds = {item.name: item.type for item in file.schema_arrow}
+        if field and field not in kinds:
+            raise _lacks(path, field, list(kinds))
+        wanted = (
+            [field] if field in kinds else [name for name, kind in kinds.items() if not pa.types.is_primitive(kind)]
+        )
+        rows: list[Row] = file.read(columns=wanted or list(kinds)).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise FewerError(f"'{path}' could not be read: {str(error).splitlines()[0]}") from None
     return rows
@@ -175,12 +183,16 @@ def _column(path: Path, rows: Sequence[Row], field: str) -> list[Document]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     name = field or _usual(path, rows, names)
     if name not in names:
-        raise FewerError(f"'{path}' has no column '{name}'; it has: {', '.join(names)}")
+        raise _lacks(path, name, names)
     found = [_document(path, number, name, row.get(name)) for number, row in enumerate(rows, 1)]
     kept = [document for document in found if document]
     if not kept:
         raise FewerError(f"'{path}' holds no text in its column '{name}'")
     return kept
+
+
+def _lacks(path: Path, name: str, names: Sequence[str]) -> FewerError:
+    return FewerError(f"'{path}' has no column '{name}'; it has: {', '.join(names)}")
 
 
 def _usual(path: Path, rows: Sequence[Row], names: Sequence[str]) -> str:

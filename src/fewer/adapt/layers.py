@@ -7,6 +7,7 @@ transposed, `nn.Conv2d` as (out, in/groups, height, width), fused experts as one
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
@@ -116,6 +117,11 @@ class Layer:
     def transposed(self) -> bool:
         """Whether the framework stores (in, out)."""
         return self.kind == "conv1d" or (self.kind == "expert" and bool(getattr(self.module, "is_transposed", False)))
+
+    @property
+    def routed(self) -> bool:
+        """Whether it is one of several experts behind a router: it may get some of the tokens, or none."""
+        return self.kind == "expert" or re.search(r"(^|\.)experts\.\d+(\.|$)", self.name) is not None
 
     def read(self) -> Tensor:
         """A copy of the weight as a contiguous matrix (out, in), in the stored dtype."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewer.adapt.quantised import PLAIN
+from fewer.adapt.quantised import PLAIN, loaded_type
 from fewer.adapt.shards import Shards
 from fewer.method import FewerError
 
@@ -39,21 +39,14 @@ def check_module(named: Mapping[str, Tensor]) -> None:
 def computed(config: Any, shards: Shards) -> torch.dtype:
     """The type that `from_pretrained(dtype="auto")` computes in.
 
-    It is the one that the configuration names; without one, that of the first floating-point tensor of the first file.
-
     Raises:
         FewerError: there is none.
     """
-    named = getattr(config, "dtype", None)
-    if isinstance(named, str):
-        named = getattr(torch, named, None)
-    if isinstance(named, torch.dtype):
-        return named
-    ordered = sorted(shards.tensors.items(), key=lambda item: (item[1].file, item[0]))
-    for _, stored in ordered:
-        if stored.type in PLAIN:
-            return stored.dtype
-    raise FewerError(f"'{shards.path}' holds no floating-point weights")
+    name = loaded_type(getattr(config, "dtype", None), shards.tensors)
+    if not name:
+        raise FewerError(f"'{shards.path}' holds no floating-point weights")
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def computed_types(module: nn.Module, dtype: torch.dtype) -> dict[str, torch.dtype]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
+from fewer.adapt.computing import dtype_of, name_of
 from fewer.adapt.layers import Layer
 from fewer.adapt.number_types import check_module
 from fewer.adapt.outlines import Outline
@@ -61,6 +62,11 @@ class Opened:
         return next((kind for kind in kinds if kind != "meta"), "cpu")
 
     @property
+    def computes(self) -> str:
+        """The number type that most of the weights are held in."""
+        return name_of(dtype_of(self.module, authors=True))
+
+    @property
     def config(self) -> Any:
         """The transformers configuration, or None for a plain module."""
         return getattr(self.module, "config", None)
@@ -88,7 +94,7 @@ class Opened:
 
     def outline(self) -> Outline:
         """Names, shapes and types alone."""
-        return Outline.of(self.module, self.kind, self.candidates, self.blocks, self.path)
+        return Outline.of(self.module, self.kind, self.candidates, self.blocks, self.path, computes=self.computes)
 
 
 def open(source: Any, *, dtype: torch.dtype | None = None) -> Opened:

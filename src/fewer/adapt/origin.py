@@ -43,9 +43,9 @@ class Origin:
             return self._parts.read(self._name, value.shape)
         if value.dtype == self.dtype:
             return value
-        stored = None if self.holds(value.dtype) else self._stored(value)
-        if stored is None:
+        if self.holds(value.dtype):
             return value.to(self.dtype)
+        stored = self._stored(value)
         same = stored.to(value.dtype) == value
         if bool(same.all()):
             return stored
@@ -63,13 +63,16 @@ class Origin:
             dtype = self._parts.shards.tensors[part.tensor].dtype
             yield part.tensor, part.of(exact).to(dtype).contiguous()
 
-    def _stored(self, value: Tensor) -> Tensor | None:
+    def _stored(self, value: Tensor) -> Tensor:
         if self.written is not None:
             return self.written
         try:
             return self._parts.read(self._name, value.shape).to(value.device)
-        except (OSError, FewerError):
-            return None  # The directory is gone: what was rounded is all there is.
+        except (OSError, FewerError) as error:
+            raise FewerError(
+                f"the stored values of '{self._name}' cannot be read any more ({error}): keep the directory of a "
+                "checkpoint as long as its model is in use"
+            ) from None
 
 
 class Origins(Mapping[str, Origin]):

@@ -11,8 +11,9 @@ from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.headers import Stored, model_path, read_headers, read_json
 from fewer.adapt.layers import Layer
 from fewer.adapt.module_tree import module_tree
-from fewer.adapt.quantised import check_config, check_stored
+from fewer.adapt.quantised import check_config, check_stored, loaded_type
 from fewer.adapt.stand_ins import NotKnown
+from fewer.compute import most
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Outline:
     """A model's layers and blocks without their weights: what a plan is made from.
 
     `unseen` are parameters of two or more dimensions that are no layer: it is not known what they are multiplied with
-    (fused experts that do not declare their layout, one-dimensional convolutions, tables of positions).
+    (fused experts that do not declare their layout, one-dimensional convolutions, tables of positions). `computes` is
+    the number type that the loaded model holds its weights in, which need not be the one that most are stored in.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Outline:
     candidates: tuple[LayerOutline, ...]
     blocks: tuple[str, ...]
     unseen: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    computes: str = ""
 
     @property
     def layers(self) -> tuple[LayerOutline, ...]:
@@ -77,6 +80,7 @@ class Outline:
         blocks: tuple[Block, ...],
         path: Path | None,
         stored: Mapping[str, Stored] | None = None,
+        computes: str = "",
     ) -> Outline:
         """From layers already found.
 
@@ -87,10 +91,11 @@ class Outline:
             blocks: its blocks.
             path: its directory, if it has one.
             stored: the tensors of its files by name, whose types stand where a model's own are not those of its files.
+            computes: the number type of the loaded model.
         """
         usual = _usual(stored) if stored else None
         rows = tuple(_row(layer, *_type(layer, stored or {}, usual)) for layer in layers)
-        return cls(kind, path, rows, tuple(block.name for block in blocks), unseen_of(module, layers))
+        return cls(kind, path, rows, tuple(block.name for block in blocks), unseen_of(module, layers), computes)
 
 
 def outline(source: Any) -> Outline:
@@ -139,7 +144,8 @@ def _quick(path: Path) -> Outline | None:
             return None
         module, kind = found
         blocks = find_blocks(module)
-        return Outline.of(module, kind, candidates_of(module, blocks), blocks, path, stored)
+        computes = loaded_type(config.get("dtype", config.get("torch_dtype")), stored)
+        return Outline.of(module, kind, candidates_of(module, blocks), blocks, path, stored, computes)
     except (FewerError, NotKnown):
         return None
 
@@ -162,8 +168,5 @@ def _type(layer: Layer, stored: Mapping[str, Stored], usual: Stored | None) -> t
 
 def _usual(stored: Mapping[str, Stored]) -> Stored:
     """A tensor of the type that takes the most bytes."""
-    sizes: dict[str, int] = {}
-    for tensor in stored.values():
-        sizes[tensor.code] = sizes.get(tensor.code, 0) + tensor.bytes
-    most = max(sizes, key=lambda code: sizes[code])
-    return next(tensor for tensor in stored.values() if tensor.code == most)
+    usual = most((tensor.type, tensor.bytes) for tensor in stored.values())
+    return next(tensor for tensor in stored.values() if tensor.type == usual)

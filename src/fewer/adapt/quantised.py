@@ -1,4 +1,4 @@
-"""Quantised checkpoints, told from their configuration and headers alone: they are refused by that word."""
+"""Number types told from a configuration and headers alone: what is loaded in which, and what is quantised."""
 
 from __future__ import annotations
 
@@ -11,11 +11,27 @@ from fewer.method import FewerError
 if TYPE_CHECKING:
     from fewer.adapt.headers import Stored
 
-__all__ = ["PLAIN", "check_config", "check_stored"]
+__all__ = ["PLAIN", "check_config", "check_stored", "loaded_type"]
 
 #: Types of weights that are numbers as they stand; every other one needs scales, or is no weight.
 PLAIN = ("float64", "float32", "float16", "bfloat16")
 _ADVICE = "open the unquantised checkpoint that it was made from"
+
+
+def loaded_type(named: object, tensors: Mapping[str, Stored]) -> str:
+    """The type that `from_pretrained(dtype="auto")` loads a checkpoint in; empty where it holds no numbers.
+
+    It is the one that the configuration names; without one, that of the first floating-point tensor of the first file.
+
+    Args:
+        named: the configuration's dtype, by name or as torch has it, or None.
+        tensors: what the headers of the directory describe.
+    """
+    name = str(named).removeprefix("torch.")
+    if name in PLAIN:
+        return name
+    ordered = sorted(tensors.items(), key=lambda item: (item[1].file, item[0]))
+    return next((stored.type for _, stored in ordered if stored.type in PLAIN), "")
 
 
 def check_config(raw: Mapping[str, Any], path: Path) -> None:

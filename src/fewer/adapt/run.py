@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from fewer.method import FewerError
 
-__all__ = ["Enough", "call", "evaluating", "has_target", "loss", "mask_of", "predicts_next", "scores_classes"]
+__all__ = [
+    "Enough", "call", "evaluating", "has_target", "loss", "mask_of", "next_tokens", "predicts_next", "scores_classes",
+]  # fmt: skip
 
 
 class Enough(Exception):
@@ -105,8 +107,8 @@ def has_target(batch: Mapping[str, Tensor]) -> bool:
     labels = batch.get("labels")
     if labels is not None:
         return labels.is_floating_point() or bool((labels != -100).any())
-    mask = mask_of(batch)
-    return mask is None or mask.shape[1] < 2 or bool((mask[:, 1:] & mask[:, :-1]).any())
+    live = next_tokens(batch)
+    return live is None or not live.shape[1] or bool(live.any())
 
 
 def mask_of(batch: Mapping[str, Tensor]) -> Tensor | None:
@@ -115,6 +117,12 @@ def mask_of(batch: Mapping[str, Tensor]) -> Tensor | None:
     if mask is None or mask.ndim != 2 or bool((mask != 0).all()):
         return None
     return mask != 0
+
+
+def next_tokens(batch: Mapping[str, Tensor]) -> Tensor | None:
+    """Which next tokens are real and predicted from a real one, (samples, length - 1) boolean; None when all are."""
+    mask = mask_of(batch)
+    return None if mask is None else mask[:, 1:] & mask[:, :-1]
 
 
 @contextmanager
@@ -157,9 +165,9 @@ def _next_token(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     if ids.shape[1] < 2:
         raise FewerError("gradient evidence needs at least 2 tokens a sample, to predict the second from the first")
     target = ids[:, 1:].to(logits.device).clone()
-    mask = mask_of(batch)
-    if mask is not None:
-        target[~(mask[:, 1:] & mask[:, :-1]).to(target.device)] = -100
+    live = next_tokens(batch)
+    if live is not None:
+        target[~live.to(target.device)] = -100
     return functional.cross_entropy(logits[:, :-1].float().reshape(-1, logits.shape[-1]), target.reshape(-1))
 
 

@@ -96,7 +96,9 @@ class Stream:
 
     def outline(self) -> Outline:
         """Names, shapes and types alone."""
-        return Outline.of(self.module, self.kind, self.candidates, self.blocks, self.path)
+        return Outline.of(
+            self.module, self.kind, self.candidates, self.blocks, self.path, computes=name_of(self.config.dtype)
+        )
 
     def tokenizer(self) -> Any:
         """The tokenizer beside the model."""

@@ -38,8 +38,10 @@ def rounds(schedule: str, steps: int, end: float, options: Mapping[str, Any]) ->
         if after > before + 1e-12:
             said = f"from {before:g} in round {step} to {after:g} in round {step + 1}"
             raise FewerError(f"schedule '{schedule}' would grow {said}; rounds only thin: start above {after:g}")
-    if any(not 0.0 < share <= 1.0 for share in shares):
-        raise FewerError(f"schedule '{schedule}' asks for a share of {max(shares):g}; it must be in (0, 1]")
+    for step, share in enumerate(shares, 1):
+        if not 0.0 < share <= 1.0:
+            said = f"a share of {share:g} in round {step}"
+            raise FewerError(f"schedule '{schedule}' asks for {said}; it must be in (0, 1]")
     return shares
 
 

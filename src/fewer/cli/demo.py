@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PART", "command", "recipes"]
 
-#: Every so many windows of the held-out text are measured: 18,000 tokens tell these models apart as 73,000 do.
+#: Every so many windows of the held-out text are measured: the order is that of all of them, every KL within 3 %.
 PART = 4
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -297,7 +296,7 @@ class _Sums:
         if not self.of("input"):
             return
         for layer in layers:
-            if layer.name not in self._reached and not _is_expert(layer.name):
+            if layer.name not in self._reached and not layer.routed:
                 raise FewerError(f"layer '{layer.name}' was never called on this data: leave it out with skip")
 
     def add(
@@ -354,11 +353,6 @@ class _Sums:
                 self.add(layer, rows, "block", cache, None, turn)
 
         return seen
-
-
-def _is_expert(name: str) -> bool:
-    """Whether a layer is one of several behind a router: it may stay idle, and its count of tokens says so."""
-    return re.search(r"(^|\.)experts\.\d+|\[\d+\]$", name) is not None
 
 
 def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, mask: Tensor | None) -> Tensor:

@@ -115,7 +115,7 @@ def joint_path(
     shut = Blocks(shape.sizes, 0 * shape.one, np.where(free, 0.0, np.inf), 0 * shape.ridge)
     start = abs(float(loss.value(np.zeros(len(s)), y, s))) if task.K == 1 and not task.q else 1.0
     _, _, stats, slopes = task.run(shut, np.ones(1), 1e-13 * start, 200)
-    null, top = float(stats[0, 3]), 0.0
+    null = float(stats[0, 3])
     ordered = slopes[0] if task.order is None else slopes[0][task.order]
     norms = shape.dual_norm(-(task.X.T @ ordered))
     top = float(np.where(free, 0.0, norms).max(initial=0.0))

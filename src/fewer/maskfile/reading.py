@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.adapt.headers import read_header
 from fewer.maskfile.file import FORMAT, NAME, VERSION, LayerMask, MaskFile, check_pattern
 from fewer.method import FewerError
 
@@ -26,7 +27,6 @@ def read(path: str | Path) -> MaskFile:
     Raises:
         FewerError: not a mask file, of a later version, corrupt, or a mask that breaks its own pattern or count.
     """
-    from fewer.adapt.headers import read_header
     from fewer.adapt.shards import Shards
 
     place = Path(path)

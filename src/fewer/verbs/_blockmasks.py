@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.adapt.headers import read_header
 from fewer.maskfile.container import Part, held, write
 from fewer.maskfile.file import LayerMask, changed, describe
 from fewer.verbs.masks import Masks
@@ -58,7 +59,6 @@ class BlockMasks:
         return whole
 
     def _parts(self) -> dict[str, Part]:
-        from fewer.adapt.headers import read_header
         from fewer.adapt.shards import Shards
 
         parts: dict[str, Part] = {}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fewer.method import FewerError
+from fewer.verbs._given import call
 
 if TYPE_CHECKING:
     import torch
@@ -168,7 +169,6 @@ class Losses:
 
         from fewer.adapt.computing import computing
         from fewer.adapt.run import evaluating, predicts_next
-        from fewer.verbs._given import call
 
         module, blocks = self._opened.module, self._opened.blocks
         with torch.inference_mode(), evaluating(module), computing(module, self._dtype, blocks):
@@ -203,11 +203,10 @@ def _token_losses(out: Tensor, batch: Mapping[str, Tensor], row: int) -> tuple[T
 
 
 def _live(batch: Mapping[str, Tensor], row: int) -> Tensor:
-    """Which next tokens of a window are real, and predicted from a real one."""
+    """Which next tokens of a window count."""
     import torch
 
-    attention = batch.get("attention_mask")
-    if attention is None:
-        return torch.ones(batch["input_ids"].shape[1] - 1, dtype=torch.bool)
-    real = attention[row].bool()
-    return real[1:] & real[:-1]
+    from fewer.adapt.run import next_tokens
+
+    live = next_tokens(batch)
+    return torch.ones(batch["input_ids"].shape[1] - 1, dtype=torch.bool) if live is None else live[row]

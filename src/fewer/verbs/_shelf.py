@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fewer.events import Note, Progress, emit
 from fewer.method import FewerError
 from fewer.plan import Plan
+from fewer.verbs._given import calibration as read
+from fewer.verbs._given import reference_of
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
@@ -84,8 +86,6 @@ def wanted(plans: Mapping[str, Plan]) -> tuple[tuple[str, ...], tuple[str, ...]]
 def data_hash(opened: Opened, plan: Plan, names: Sequence[str], calibration: Any) -> str | None:
     """Identifies the data that a recipe's evidence would be measured on; None where there is none."""
     from fewer.evidence import data_hash as of
-    from fewer.verbs._given import calibration as read
-    from fewer.verbs._given import reference_of
 
     cut = plan.recipe.data
     source = calibration if calibration is not None else (cut.text or None)

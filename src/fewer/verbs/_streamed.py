@@ -18,9 +18,10 @@ from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe
 from fewer.verbs._blockmasks import BlockMasks
 from fewer.verbs._engine import WHOLE_MODEL, Engine, missing_data, ticker
+from fewer.verbs._given import calibration
 from fewer.verbs._solve import Histograms
 from fewer.verbs.masks import Masks, StoredMasks
-from fewer.verbs.pruned import Pruned, companions, provenance, rehearse, saved
+from fewer.verbs.pruned import Pruned, companions, provenance, saved
 from fewer.verbs.result import LayerResult
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ def run(
 ) -> Pruned:
     """Prune the checkpoint at `source` into the directory `out`."""
     from fewer import adapt
-    from fewer.verbs._given import calibration
     from fewer.verbs.prune import run as run_in_memory
 
     outline = adapt.outline(source)
@@ -53,7 +53,7 @@ def run(
     if reason:
         _check_memory(plan, reason)
         opened = adapt.open(source)
-        rehearse(opened, Path(out))
+        adapt.checkpoint.rehearse(opened, Path(out))
         result = run_in_memory(
             opened, data, recipe, reference=reference, complement=complement, inplace=not complement, progress=progress
         )

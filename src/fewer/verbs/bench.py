@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fewer.events import Note, Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.method import FewerError, find
 from fewer.recipe import DataSettings, Recipe
+from fewer.verbs._given import calibration as read
+from fewer.verbs._given import held_out, module_of, opened_of
 from fewer.verbs.result import Quality, SpeedReport
 
 if TYPE_CHECKING:
@@ -152,7 +154,6 @@ class _Field:
         from fewer import adapt
         from fewer.runtime import read_cuts
         from fewer.runtime.bench import random_llama
-        from fewer.verbs._given import module_of, opened_of
 
         if model == RANDOM_LLAMA:
             self.notes.append(f"random weights, {1 - self.keep:.0%} of them zero: speed is all that they can show")
@@ -171,7 +172,6 @@ class _Field:
         import torch
 
         from fewer.adapt.data import batches
-        from fewer.verbs._given import calibration as read
 
         if calibration is not None:
             cut = DataSettings(samples=32, length=128, seed=self.seed, text_field=text_field)
@@ -271,7 +271,6 @@ def _quality(
     field: _Field, data: Any, context: int | None, text_field: str, progress: Progress | None
 ) -> dict[str, Quality]:
     """Quality of every make whose outputs differ, and of random selections with the same shares."""
-    from fewer.verbs._given import held_out, opened_of
     from fewer.verbs.evaluate import evaluate_all
     from fewer.verbs.prune import run
     from fewer.verbs.prune_inputs import random_inputs_like

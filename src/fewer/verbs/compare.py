@@ -15,6 +15,8 @@ from fewer.compute import AUTO
 from fewer.events import Progress, StageStarted, emit
 from fewer.method import FewerError
 from fewer.recipe import Recipe
+from fewer.verbs._given import calibration as read
+from fewer.verbs._given import opened_of
 from fewer.verbs.result import Candidate, Comparison, LayerResult, Provenance, Quality
 
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ def compare(
     Raises:
         FewerError: no data, or something that is not a pruning result.
     """
-    from fewer.verbs._given import opened_of
     from fewer.verbs.pruned import Pruned
 
     results = list(pruned)
@@ -110,8 +111,6 @@ def race(
     Returns:
         The comparison, contenders in the order given.
     """
-    from fewer.verbs._given import calibration as read
-    from fewer.verbs._given import opened_of
     from fewer.verbs.prune import run
 
     opened = opened_of(model)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fewer.compute import AUTO
 from fewer.events import EvidenceProgress, Progress, StageStarted, emit
 from fewer.method import FewerError
+from fewer.verbs._given import call, module_of, windows
 from fewer.verbs.result import Quality
 
 if TYPE_CHECKING:
@@ -113,7 +114,6 @@ def evaluate_all(
     from fewer.adapt.computing import computing, dtype_of, name_of
     from fewer.adapt.parallel import each, side_by_side
     from fewer.adapt.run import evaluating
-    from fewer.verbs._given import module_of, windows
 
     reference = None if dense is None else module_of(dense)
     runs = {name: module_of(model) for name, model in models.items()}
@@ -230,8 +230,6 @@ def _logits(module: torch.nn.Module, cut: Any) -> int:
 
 def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str, place: int) -> Tensor:
     """The logits (or first output) of a module, refused if any is NaN or infinite."""
-    from fewer.verbs._given import call
-
     out = call(module, inputs)
     if not out.isfinite().all():
         where = _first_fault(module, inputs)
@@ -242,8 +240,6 @@ def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str, p
 def _first_fault(module: torch.nn.Module, inputs: Mapping[str, Tensor]) -> str:
     """Which layer's output is the first that is not finite, found by running the batch once more."""
     from torch import Tensor
-
-    from fewer.verbs._given import call
 
     faults: list[str] = []
 
@@ -268,8 +264,11 @@ class _Targets:
     """What the outputs on one batch are compared with; what depends on the dense model alone is computed once."""
 
     def __init__(self, inputs: Mapping[str, Tensor], expected: Tensor | None) -> None:
+        from fewer.adapt.run import next_tokens
+
         self.tokens = inputs.get("input_ids")
         self.attention = inputs.get("attention_mask")
+        self._live = next_tokens(inputs)
         self.expected = expected
         self._kept: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -280,14 +279,11 @@ class _Targets:
         return flat[mask.reshape(-1).bool()] if mask is not None and mask.shape == outputs.shape[:-1] else flat
 
     def live(self, row: int) -> Tensor:
-        """Which next tokens of a window are real, and predicted from a real one."""
+        """Which next tokens of a window count."""
         import torch
 
         assert self.tokens is not None
-        if self.attention is None:
-            return torch.ones(self.tokens.shape[1] - 1, dtype=torch.bool)
-        real = self.attention[row].bool()
-        return real[1:] & real[:-1]
+        return torch.ones(self.tokens.shape[1] - 1, dtype=torch.bool) if self._live is None else self._live[row]
 
     def dense(self, row: int, part: slice, use: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, probabilities and favourites of the dense model on a part of a window."""

@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.adapt.reserve import reserved
 from fewer.method import FewerError
+from fewer.verbs._given import copy_of, opened_of, source_of, writable
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
@@ -32,7 +34,6 @@ def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = F
         FewerError: the result was not made of this dense model, or its zeros break the pattern that it was pruned to.
     """
     from fewer.maskfile.file import check_pattern
-    from fewer.verbs._given import opened_of
     from fewer.verbs.pruned import lost
     from fewer.verbs.reopen import reopen
 
@@ -107,8 +108,6 @@ def apply_mask(dense: Any, path: str | Path, out: str | Path | None = None) -> O
         FewerError: another model's mask.
     """
     from fewer import maskfile
-    from fewer.adapt.reserve import reserved
-    from fewer.verbs._given import source_of, writable
 
     with reserved(out, source_of(dense)), writable():
         mask = read_mask(path)
@@ -133,8 +132,6 @@ def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, d
         FewerError: no complement and no dense model, or another model's mask.
     """
     from fewer import maskfile
-    from fewer.adapt.reserve import reserved
-    from fewer.verbs._given import opened_of, source_of, writable
 
     with reserved(out, source_of(pruned), None if dense is None else source_of(dense)), writable():
         mask = read_mask(path)
@@ -144,7 +141,6 @@ def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, d
 
 
 def _copy(model: Any) -> Opened:
-    from fewer.verbs._given import copy_of, opened_of
 
     opened = opened_of(model)
     return opened if isinstance(model, str | Path) else copy_of(opened)

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.adapt.headers import read_header
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -90,7 +92,6 @@ class StoredMasks(Mapping[str, "Tensor"]):
 
     @cached_property
     def _file(self) -> Shards:
-        from fewer.adapt.headers import read_header
         from fewer.adapt.shards import Shards
 
         return Shards(self.path.parent, read_header(self.path))

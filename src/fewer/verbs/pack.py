@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fewer.adapt.reserve import reserved
+from fewer.verbs._given import module_of, source_of
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -51,9 +54,7 @@ def pack(
         True
     """
     from fewer import runtime
-    from fewer.adapt.reserve import reserved
     from fewer.runtime.inputs import shared_copy
-    from fewer.verbs._given import module_of, source_of
 
     with reserved(out, source_of(model)):
         packed = runtime.pack(

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.adapt.reserve import reserved
 from fewer.events import Note, Progress, RunDone, RunStarted, emit, followed
 from fewer.method import FewerError, catalogue
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import DataSettings, Keep, Recipe
 from fewer.verbs._engine import Engine, missing_data, run_rounds
+from fewer.verbs._given import calibration, copy_of, opened_of, reference_of, shape_alone, source_of, writable
 from fewer.verbs._processes import place, share
 from fewer.verbs.prune_inputs import random_inputs_like, run_inputs
-from fewer.verbs.pruned import Pruned, lost, rehearse, saved
+from fewer.verbs.pruned import Pruned, lost, saved
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
@@ -168,8 +170,6 @@ def run(
         The pruned model.
     """
     recipe.resolve()  # A wrong name is told at once, before torch is loaded.
-    from fewer.adapt.reserve import reserved
-    from fewer.verbs._given import source_of, writable
 
     if complement and (inplace or recipe.unit == "input"):
         why = "a run in place leaves no dense model to take it from" if inplace else "unit 'input' changes no weight"
@@ -189,8 +189,8 @@ def _run(
     progress: Progress | None,
 ) -> Pruned:
     """By the road that the recipe and the model ask for: inputs, streamed, or in memory."""
+    from fewer.adapt.checkpoint import rehearse
     from fewer.verbs import _streamed
-    from fewer.verbs._given import opened_of
 
     if recipe.unit == "input":
         result: Pruned = run_inputs(model, data, recipe, inplace=inplace, progress=progress)
@@ -254,7 +254,6 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
         damage="none",
         seed=seed,
     )
-    from fewer.verbs._given import copy_of
 
     opened = copy_of(_opened(model))
     start = time.monotonic()
@@ -272,7 +271,6 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
 def _run_in_memory(
     opened: Opened, data: Any, recipe: Recipe, reference: Any, *, fresh: bool, progress: Progress | None
 ) -> Pruned:
-    from fewer.verbs._given import calibration, copy_of, reference_of, shape_alone
 
     start = time.monotonic()
     made = make_plan(opened, recipe)
@@ -324,7 +322,6 @@ def result_of(
 
 
 def _opened(model: Any) -> Opened:
-    from fewer.verbs._given import opened_of
 
     return opened_of(model)
 

@@ -14,6 +14,7 @@ from fewer.events import LayerDone, Note, Progress, RunDone, RunStarted, StageSt
 from fewer.method import FewerError
 from fewer.plan import Plan, make_plan
 from fewer.recipe import Recipe
+from fewer.verbs._given import calibration, opened_of
 from fewer.verbs.pruned import Pruned, companions
 from fewer.verbs.result import LayerResult
 
@@ -67,7 +68,6 @@ def run_inputs(
     from fewer import adapt
     from fewer.adapt import Opened
     from fewer.runtime.inputs import shared_copy
-    from fewer.verbs._given import calibration, opened_of
 
     start = time.monotonic()
     opened = adapt.open(model) if isinstance(model, str | Path) else opened_of(model)
@@ -98,7 +98,6 @@ def random_inputs_like(model: Any, like: Pruned, *, seed: int = 0) -> InputPrune
     from fewer.adapt import Opened
     from fewer.runtime.inputs import InputSparse, install, shared_copy
     from fewer.runtime.skipping import Cut
-    from fewer.verbs._given import opened_of
 
     start = time.monotonic()
     opened = opened_of(model)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fewer.adapt.output import Extra
     from fewer.maskfile import MaskFile
 
-__all__ = ["Pruned", "companions", "lost", "provenance", "rehearse", "saved"]
+__all__ = ["Pruned", "companions", "lost", "provenance", "saved"]
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,6 @@ class Pruned:
         layers = {row.name: maskfile.LayerMask(row.shape, packed.packed(row.name)[1], kind) for row in self.layers}
         made = provenance(self.plan, self.calibration, self.calibration_hash)
         return maskfile.MaskFile(self.model_hash, layers, made, self.complement)
-
-
-def rehearse(opened: Opened, out: Path) -> None:
-    """Try whatever can stop a model from being saved, before there is a result that could be lost.
-
-    Raises:
-        FewerError: a configuration that transformers does not write, a number that is not finite, no space left.
-    """
-    from fewer.adapt import checkpoint
-
-    checkpoint.rehearse(opened, out)
 
 
 def saved(result: Pruned, out: str | Path) -> Pruned:

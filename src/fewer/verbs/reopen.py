@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.method import FewerError
+from fewer.verbs._given import load
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,6 @@ def reopen(path: str | Path) -> Pruned:
     """
     from fewer.plan import make_plan
     from fewer.recipe import load_recipe
-    from fewer.verbs._given import load
     from fewer.verbs.masks import Masks
     from fewer.verbs.prune_inputs import reopen_inputs
     from fewer.verbs.pruned import Pruned

@@ -10,12 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.adapt.output import whole, write_extras
+from fewer.adapt.reserve import reserved
 from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.method import FewerError
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe, load_recipe
 from fewer.update import solve_levels
 from fewer.verbs._engine import Engine, missing_data, ticker
+from fewer.verbs._given import calibration as read
+from fewer.verbs._given import copy_of, held_out, opened_of, reference_of, source_of, windows, writable
 from fewer.verbs._levels import KEEPS, level_named, levels, mark_of
 from fewer.verbs._losses import Losses
 from fewer.verbs._shelf import Shelf, stored
@@ -64,8 +68,6 @@ class Sweep:
         Args:
             out: a directory that does not exist, is empty, or was written by fewer.
         """
-        from fewer.adapt.output import whole, write_extras
-
         target = Path(out)
         with whole(target) as partial:
             self.store.save(partial / "evidence")
@@ -116,9 +118,6 @@ def sweep(
     Raises:
         FewerError: no data, evidence of another model, or a share out of range.
     """
-    from fewer.adapt.reserve import reserved
-    from fewer.verbs._given import opened_of, source_of, writable
-
     with reserved(out, source_of(model)), writable():
         return _swept(
             opened_of(model), calibration, data, recipe or Recipe(), keeps, patterns, budgets, context, store, out,
@@ -141,8 +140,6 @@ def _swept(
     progress: Progress | None,
 ) -> Sweep:
     """What `sweep` does once its directory is reserved."""
-    from fewer.verbs._given import held_out, windows
-
     start = time.monotonic()
     base = dataclasses.replace(recipe, compute=compute or recipe.compute)
     data = held_out(data, opened, context, base.data.text_field)
@@ -190,7 +187,6 @@ def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
         FewerError: not a sweep, no such level, or another model.
     """
     from fewer.evidence import Store
-    from fewer.verbs._given import opened_of
 
     mark = mark_of(Path(folder))
     level = level_named(level, mark["levels"], folder)
@@ -211,8 +207,6 @@ def _evidence(
 ) -> tuple[Store, str, Batches | None]:
     """The union of what all levels need, measured on the dense model in one pass, or taken from a store."""
     from fewer import evidence
-    from fewer.verbs._given import calibration as read
-    from fewer.verbs._given import reference_of
 
     first = next(iter(plans.values()))
     names = tuple(dict.fromkeys(name for plan in plans.values() for name in plan.evidence))
@@ -279,8 +273,6 @@ def _solve(
     progress: Progress | None = None,
 ) -> dict[str, Pruned]:
     """All levels, or one, layer by layer, so that what depends on the layer alone is computed once."""
-    from fewer.verbs._given import copy_of
-
     dense_hash = opened.hash()
     plans = {name: make_plan(opened, recipe) for name, recipe in recipes.items()}
     # What evidence was computed in belongs to the machine that measured it.
