@@ -10,7 +10,7 @@ from pathlib import Path
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "toml_text"),
     ("method", "events", "_fast"),
-    ("listing", "compute"),
+    ("listing", "compute", "arguments"),
     ("pattern", "score", "penalty"),
     ("select",),
     ("budget",),
@@ -22,6 +22,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("input_recipe",),
     ("recipe",),
+    ("feasible",),
     ("plan",),
     ("verbs",),
     ("report",),
@@ -34,7 +35,17 @@ FREE = frozenset({"", "demo"})
 FORBIDDEN = {
     **{
         room: ("torch", "numpy", "sklearn", "transformers", "scipy")
-        for room in ("method", "types", "events", "toml_text", "input_recipe", "recipe", "listing", "compute")
+        for room in (
+            "method",
+            "types",
+            "events",
+            "toml_text",
+            "input_recipe",
+            "recipe",
+            "listing",
+            "compute",
+            "arguments",
+        )
     },
     **{room: ("torch", "sklearn", "transformers") for room in ("pattern", "score", "budget", "penalty", "select")},
     "linear": ("torch", "transformers"),

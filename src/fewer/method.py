@@ -206,6 +206,9 @@ def find(kind: str, name: str) -> Method:
     Raises:
         FewerError: unknown name; the message suggests the nearest ones.
     """
+    if not (isinstance(kind, str) and isinstance(name, str)):
+        given = type(name if isinstance(kind, str) else kind).__name__
+        raise FewerError(f"a method is found by its kind and its name, which are texts, not by a {given}")
     if kind == "score" and ("(" in name or _combines(name)):
         made: Method = importlib.import_module("fewer.score.expression").composed(name)
         return made

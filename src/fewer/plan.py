@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fewer.budget.allocation import Counts
 from fewer.compute import most, resolve
+from fewer.feasible import check_feasible
 from fewer.input_recipe import budget_of
 from fewer.method import FewerError, Method, find, nearest
 from fewer.recipe import Recipe
@@ -199,6 +200,7 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
             names = nearest(row.match, [entry.name for entry in chosen])
             raise FewerError(f"where: no layer to be pruned matches '{row.match}'{names}; `fewer plan` lists the names")
     evidence = evidence_of(recipe)
+    check_feasible(recipe, chosen, evidence, pattern.unit)
     measured = (*evidence, "input_gram") if _measures_damage(recipe, chosen, evidence) else evidence
     grids = {entry.name: pattern.grid(entry.shape) for entry in chosen}
     blocks = {entry.name: entry.block for entry in chosen}
@@ -250,10 +252,6 @@ def allocate(
     budget = find("budget", recipe.budget)
     share = recipe.mean_keep() if keep is None else keep
     supply = {"shapes": dict(shapes), "blocks": dict(blocks), "keep": share, **given}
-    if "weights" in budget.needs and pattern.unit != "weight":
-        raise FewerError(
-            f"budget '{budget.name}' counts single weights; pattern '{pattern}' keeps or drops more at once"
-        )
     missing = [name for name in budget.needs if name not in supply]
     if missing:
         raise FewerError(f"budget '{budget.name}' needs {', '.join(missing)}, which this run cannot give")

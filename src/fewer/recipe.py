@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fewer import input_recipe
+from fewer.arguments import check_fields, checked
 from fewer.compute import check as check_compute
 from fewer.method import FewerError, Method, find, matches, nearest
 from fewer.toml_text import to_toml
@@ -64,6 +65,10 @@ class Where:
     match: str = _field("*", "glob over layer names")
     keep: Keep = field(default=0.5, metadata={"help": "share kept here: a number, or a list over depth"})
 
+    def __post_init__(self) -> None:
+        """Refuse other types."""
+        check_fields(self, "where.")
+
     def matches(self, name: str) -> bool:
         """Whether the glob matches a layer's name; brackets are literal, because `experts.down_proj[3]` is a name.
 
@@ -84,10 +89,8 @@ class DataSettings:
     seed: int = _field(0, "seed of the choice of windows")
 
     def __post_init__(self) -> None:
-        """Refuse sizes below one."""
-        for name in ("samples", "length"):
-            if getattr(self, name) < 1:
-                raise FewerError(f"data.{name} is {getattr(self, name)}; it must be at least 1")
+        """Refuse other types, and sizes below one."""
+        check_fields(self, "data.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what no catalogue is needed to refuse."""
+        check_fields(self)
         if self.keep is not None:
             _check_keep(self.keep, "keep")
         for place, row in enumerate(self.where):
@@ -149,8 +153,6 @@ class Recipe:
             _one_of("compat", self.compat, COMPATS)
             if self.steps > 1:
                 raise FewerError(f"compat '{self.compat}' reproduces one pass; it cannot be spread over {self.steps}")
-        if self.steps < 1:
-            raise FewerError(f"steps is {self.steps}; it must be at least 1")
 
     def resolve(self) -> Recipe:
         """Fill in the blanks and check every name and knob against the catalogue.
@@ -284,6 +286,7 @@ class Recipe:
             raise FewerError(f"pattern '{self.pattern}' has one sparsity; steps = {self.steps} has no way to get there")
 
 
+@checked
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe from a TOML file.
 
@@ -297,6 +300,7 @@ def load_recipe(path: str | Path) -> Recipe:
     return parse_recipe(text, where=str(path))
 
 
+@checked
 def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
     """A recipe from TOML text.
 
@@ -307,9 +311,7 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise FewerError(f"{where}: not valid TOML: {error}") from None
-    recipe = _build(Recipe, table, where)
-    assert isinstance(recipe, Recipe)
-    return recipe
+    return typing.cast(Recipe, _build(Recipe, table, where))
 
 
 def _build(record: type, table: Mapping[str, Any], where: str) -> Any:
@@ -365,8 +367,6 @@ def _check_keep(keep: Any, where: str) -> None:
     if not values:
         raise FewerError(f"{where} is an empty list; give at least one share in (0, 1]")
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise FewerError(f"{where} is {value!r}; it must be a share in (0, 1]")
         if not 0.0 < value <= 1.0:
             raise FewerError(f"{where} is {value:g}; the share that stays must be in (0, 1]")
 

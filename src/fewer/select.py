@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from array_api_compat import array_namespace, device
 
 from fewer._fast import first_in_rows, in_order, kth_largest, lowest_in_rows
+from fewer.arguments import checked
 from fewer.method import FewerError, nearest
 from fewer.pattern import NM, Pattern, parse
 from fewer.types import Array, Mask
@@ -123,6 +124,7 @@ class Rule:
         return rows * (each * column // wide) + rest
 
 
+@checked
 def rule(
     shape: tuple[int, int],
     keep: float | None = None,
@@ -175,6 +177,7 @@ def rule(
     return Rule(pattern, scope, count, shape, share, compat)
 
 
+@checked
 def select(
     scores: Array,
     keep: float | None = None,
@@ -195,6 +198,7 @@ def select(
     return rule(shape, keep, count=count, pattern=pattern, within=within, compat=compat).select(scores)
 
 
+@checked
 def top(scores: Array, count: int) -> Mask:
     """The `count` largest of a vector, ties to the lowest index.
 
@@ -211,6 +215,7 @@ def top(scores: Array, count: int) -> Mask:
     return _reaching(scores, kth_largest(scores, count), count)
 
 
+@checked
 def spread_over_rows(scores: Array, count: int) -> Mask:
     """The largest in every row, `count` in all: rows differ by at most one, the lowest rows get one more.
 
@@ -219,9 +224,11 @@ def spread_over_rows(scores: Array, count: int) -> Mask:
     array([[ True,  True],
            [ True, False]])
     """
+    if scores.ndim != 2:
+        raise FewerError(f"scores have shape {tuple(scores.shape)}; they must have rows and columns")
     rows, columns = (int(n) for n in scores.shape)
     each, rest = divmod(count, rows) if rows else (0, count)
-    if not 0 <= each + bool(rest) <= columns:
+    if count < 0 or each + bool(rest) > columns:
         raise FewerError(f"{count} units cannot be kept in {rows} rows of {columns}")
     if not rest:
         return top_in_rows(scores, each)
@@ -229,6 +236,7 @@ def spread_over_rows(scores: Array, count: int) -> Mask:
     return array_namespace(scores).concat(parts, axis=0)
 
 
+@checked
 def top_in_rows(scores: Array, each: int) -> Mask:
     """The `each` largest of every row, ties to the lowest index.
 
@@ -238,7 +246,10 @@ def top_in_rows(scores: Array, each: int) -> Mask:
            [ True, False]])
     """
     xp = array_namespace(scores)
-    if each in (0, int(scores.shape[1])):
+    width = int(scores.shape[-1])
+    if scores.ndim != 2 or not 0 <= each <= width:
+        raise FewerError(f"{each} of {width} cannot be kept in every row of scores of shape {tuple(scores.shape)}")
+    if each in (0, width):
         return xp.full(tuple(scores.shape), each > 0, dtype=xp.bool, device=device(scores))
     return _reaching(scores, kth_largest(scores, each)[:, None], each)
 

@@ -87,7 +87,9 @@ def test_convolution_groups_are_layers_of_their_own():
 def test_nothing_is_taken_by_a_star_that_is_left_alone_by_default():
     candidates = adapt.open(zoo.make("llama")).candidates
     assert len(adapt.select_layers(candidates, only=["*"])) == 21
+    assert len(adapt.select_layers(candidates, only=["model*"])) == 21
     assert [x.name for x in adapt.select_layers(candidates, only=["lm_head"])] == ["lm_head"]
+    assert [x.name for x in adapt.select_layers(candidates, only=["model.embed_tokens"])] == ["model.embed_tokens"]
     some = adapt.select_layers(candidates, only=["*.mlp.*", "lm_*"], skip=["model.layers.0.*"])
     assert len(some) == 7 and some[-1].name == "lm_head"
     experts = adapt.open(zoo.make("mixtral")).candidates
@@ -99,6 +101,8 @@ def test_nothing_is_taken_by_a_star_that_is_left_alone_by_default():
 def test_a_pattern_without_a_match_suggests_a_name():
     with pytest.raises(FewerError, match=r"no layer matches 'lm_haed'; did you mean 'lm_head'\?"):
         adapt.select_layers(adapt.open(zoo.make("llama")).candidates, skip=["lm_haed"])
+    with pytest.raises(FewerError, match=r"unless it is named: write 'model.embed_tokens'"):
+        adapt.select_layers(adapt.open(zoo.make("llama")).candidates, only=["*embed*"])
 
 
 def test_write_refuses_shapes_and_nan():

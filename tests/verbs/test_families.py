@@ -69,7 +69,14 @@ def test_experts_of_unknown_layout_are_spoken_of():
     assert "27,648 weights belong to no layer and were left alone: `fewer plan` names them" in done.notes
 
 
-def test_a_layer_that_is_only_read_is_named(tmp_path):
-    config = hf.MambaConfig(**{**zoo.SMALL, "state_size": 8})
+def test_a_layer_that_is_only_read_is_left_alone_unless_it_is_named(tmp_path):
+    model = hf.MambaForCausalLM(hf.MambaConfig(**{**zoo.SMALL, "state_size": 8})).eval()
+    model.save_pretrained(tmp_path / "dense")
+    name = "backbone.layers.0.mixer.dt_proj"
+    for source, out in ((model, None), (tmp_path / "dense", tmp_path / "out")):
+        done = fewer.prune(source, zoo.sample("llama"), score="wanda", out=out)
+        assert f"never called on this data: left as they are (3 layers, first {name})" in done.notes
+        assert bool(done.masks[name].all()) and not bool(done.masks["backbone.layers.0.mixer.in_proj"].all())
+        assert {row.name: row.damage for row in done.layers}[name] is None
     with pytest.raises(FewerError, match=r"'backbone\.layers\.0\.mixer\.dt_proj' was never called .* leave it out"):
-        fewer.prune(hf.MambaForCausalLM(config), zoo.sample("llama"), score="wanda")
+        fewer.prune(model, zoo.sample("llama"), score="wanda", only=["*_proj"])

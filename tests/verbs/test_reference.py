@@ -61,7 +61,7 @@ def test_a_directory_gives_what_memory_gives(folder, tmp_path, name):
 
 
 def test_what_does_not_fit_is_refused_in_one_line(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("fewer.verbs._streamed._free_memory", lambda: 1000.0)
+    monkeypatch.setattr("fewer.verbs._memory._free_memory", lambda: 1000.0)
     with pytest.raises(FewerError, match=r"hessian_grad for score 'grasp' needs the whole model in memory") as caught:
         fewer.prune(folder, tokens(), score="grasp", out=tmp_path / "out")
     assert "\n" not in str(caught.value)

@@ -54,7 +54,7 @@ def test_budgets_that_compare_layers_run_in_memory(folder, tmp_path, budget):
 
 
 def test_a_budget_that_does_not_fit_is_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("fewer.verbs._streamed._free_memory", lambda: 1000.0)
+    monkeypatch.setattr("fewer.verbs._memory._free_memory", lambda: 1000.0)
     with pytest.raises(FewerError, match=r"budget 'owl'.* needs the whole model in memory") as caught:
         fewer.prune(folder, tokens(), budget="owl", update="zero", out=tmp_path / "out")
     assert "\n" not in str(caught.value) and not any(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import candidates_of, find_blocks
 from fewer.adapt.computing import name_of
-from fewer.adapt.headers import model_path, read_json
+from fewer.adapt.headers import check_content, check_unpacked, model_path, read_json
 from fewer.adapt.naming import parts_of
 from fewer.adapt.number_types import computed
 from fewer.adapt.opened import Opened, kind_of, tensors_of
@@ -41,6 +41,10 @@ __all__ = [
     "rehearse",
     "save",
 ]
+
+
+#: Files that tokenizers are read from.
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.*", "spiece.model", "sentencepiece.bpe.model", "*.tiktoken")
 
 
 def read_config(path: Path) -> Any:
@@ -116,6 +120,7 @@ def open_directory(path: Path, dtype: torch.dtype | None) -> Opened:
 
     Without a type of the caller's choice the stored values are kept at hand where the model rounds them.
     """
+    check_unpacked(path)
     config = read_config(path)
     shards = Shards.scan(path)
     kind: Any = type(blank(config, shards, path))
@@ -177,12 +182,19 @@ def read_tokenizer(path: Path | None) -> Any:
     settings = path / "tokenizer_config.json"
     if settings.is_file() and "auto_map" in read_json(settings):
         raise FewerError(f"'{settings}' asks for code of its own (auto_map), which fewer never runs")
+    held = [file for name in _TOKENIZERS for file in path.glob(name)]
+    for file in held:
+        check_content(file)
     from transformers import AutoTokenizer
 
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:
+        if not held:
+            names = ", ".join(_TOKENIZERS[:3])
+            hint = "copy its files there, or give token ids"
+            raise FewerError(f"'{path}' has no tokenizer ({names}, ...): {hint}") from None
         raise FewerError(f"'{path}' has no tokenizer that can be loaded: {_first_line(error)}") from None
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fewer.adapt.documents import documents
+from fewer.adapt.items import check_item
 from fewer.adapt.rows import entries, input_name, tensor_of
 from fewer.adapt.shards import bytes_of
 from fewer.method import FewerError
@@ -109,6 +110,8 @@ def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: s
     array = tensor_of(data) if hasattr(data, "__array_interface__") else None
     data = data if array is None else array
     if isinstance(data, Tensor):
+        if data.ndim == 0:
+            raise FewerError("data is a single number; it must be a tensor with one sample a row")
         name = input_name(data)
         rows = data[None] if name == "input_ids" and data.ndim == 1 else data
         parts = torch.split(rows, batch) if rows.numel() else ()
@@ -135,7 +138,9 @@ def text(
     Documents (see `documents`) stand one after another, with the tokenizer's end-of-text token between them, or a blank
     line where it has none; a window may hold parts of several. The text is cut into consecutive windows of `length`
     tokens; `samples` of them are drawn without repetition in an order fixed by `seed` (from random starts instead, when
-    the text has fewer). With `samples=None` all windows come in order, as an evaluation needs them.
+    the text has fewer). With `samples=None` all windows come in order, as an evaluation needs them. For an
+    encoder-decoder the first half of a window is what the encoder reads, the second half what the decoder has to
+    predict (the labels).
 
     Args:
         path: plain text, or a file of documents (.jsonl, .json, .csv, .tsv, .parquet); "demo" is the calibration text
@@ -168,7 +173,13 @@ def text(
         starts = torch.randint(0, len(ids) - length + 1, (samples,), generator=draw)
     rows = torch.stack([ids[start : start + length] for start in starts.tolist()])
     label = f"{path}: {len(rows)} windows of {length} tokens" + ("" if samples is None else f", seed {seed}")
-    return batches(rows, batch=batch, source=label)
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return batches(rows, batch=batch, source=label)
+    half = length // 2
+    pairs = ({"input_ids": part[:, :half], "labels": part[:, half:]} for part in torch.split(rows, batch))
+    return batches(
+        pairs, source=f"{label}, read by the encoder up to token {half}, predicted by the decoder from there"
+    )
 
 
 def tokens(path: str | Path, model: Any, field: str = "") -> list[int]:
@@ -179,8 +190,12 @@ def tokens(path: str | Path, model: Any, field: str = "") -> list[int]:
     texts = [item if isinstance(item, str) else _chat(place, item, tokenizer) for item in found]
 
     def ids(content: str) -> list[int]:
-        made = tokenizer(content, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return list(made["input_ids"])
+        try:
+            made = tokenizer(content, add_special_tokens=False, return_attention_mask=False, verbose=False)
+            return list(made["input_ids"])
+        except (TypeError, KeyError, AttributeError):
+            what = type(model).__name__
+            raise FewerError(f"model is a {what}; text needs a model opened from a directory, or a tokenizer") from None
 
     end = getattr(tokenizer, "eos_token_id", None)
     if len(texts) == 1 or end is None:
@@ -223,7 +238,7 @@ def _assemble(items: Iterable[dict[str, Tensor]], source: str) -> Batches:
 
 
 def _assembled(items: Iterable[dict[str, Tensor]], source: str) -> Batches:
-    kept = tuple(items)
+    kept = tuple(check_item(item, place) for place, item in enumerate(items))
     if not kept or any(not value.numel() for item in kept for value in item.values()):
         raise FewerError(f"no data: {source} holds {'an empty batch' if kept else 'no batch'}")
     digest = hashlib.sha256()

@@ -67,7 +67,14 @@ def _bytes(path: Path) -> bytes:
     except IsADirectoryError:
         raise FewerError(f"'{path}' is a directory: name a file of {_KINDS}") from None
     except OSError as error:
-        raise FewerError(f"cannot read the text '{path}': {error.strerror}") from None
+        raise FewerError(f"cannot read the text '{path}': {error.strerror}{_of_a_hub(path)}") from None
+
+
+def _of_a_hub(path: str | Path) -> str:
+    """What to say of a text that is not there and is called as data sets are."""
+    if not re.fullmatch(r"[\w-]+(/[\w-]+)?", str(path)):
+        return ""
+    return "; if it is the name of a data set: nothing is fetched, give a text file"
 
 
 def _decoded(path: Path, raw: bytes) -> str:

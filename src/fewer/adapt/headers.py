@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import check_path
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ __all__ = [
     "SINGLE",
     "TYPES",
     "Stored",
+    "check_content",
     "check_links",
+    "check_unpacked",
     "model_path",
     "read_header",
     "read_headers",
@@ -35,6 +39,8 @@ __all__ = [
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.h5", "*.msgpack")
+#: How a file begins that Git LFS left in the place of a large one.
+_POINTER = b"version https://git-lfs"
 _MAX_HEADER = 100 * 2**20
 #: What a header calls a type: torch's name of it, and the bytes that one number takes.
 TYPES = {
@@ -109,6 +115,7 @@ def model_path(source: str | Path) -> Path:
     Raises:
         FewerError: no such directory, or files in it are links to somewhere else.
     """
+    check_path("model", source)
     if str(source) == "demo":
         from fewer import demo
 
@@ -116,9 +123,40 @@ def model_path(source: str | Path) -> Path:
     path = Path(source)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
-        raise FewerError(f"model '{source}' {what}: give a checkpoint directory or 'demo'")
+        named = not path.exists() and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(source))
+        hub = " (a name on a model hub is not looked up: nothing is fetched, download it first)" if named else ""
+        raise FewerError(f"model '{source}' {what}: give a checkpoint directory or 'demo'{hub}")
     check_links(path)
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise FewerError(
+            f"'{path}' is an adapter (adapter_config.json), not a model: merge it into its base model and save that"
+        )
     return path
+
+
+def check_unpacked(path: Path) -> None:
+    """Refuse a directory whose weights are packed: it runs as it is and cannot be changed.
+
+    Raises:
+        FewerError: its mark says that it is packed.
+    """
+    mark = path / "fewer.json"
+    if mark.is_file() and read_json(mark).get("format") == "fewer-packed":
+        raise FewerError(f"'{path}' is packed (`fewer pack`) and cannot be changed: give the checkpoint it was made of")
+
+
+def check_content(path: Path) -> None:
+    """Refuse a file that is there in name only.
+
+    Raises:
+        FewerError: it is empty, or a pointer of Git LFS.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(_POINTER))
+    if not head:
+        raise FewerError(f"'{path}' is empty")
+    if head == _POINTER:
+        raise FewerError(f"'{path}' is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`")
 
 
 def check_links(path: Path) -> None:
@@ -146,11 +184,14 @@ def read_json(path: Path) -> dict[str, Any]:
         FewerError: missing, not JSON, or not an object.
     """
     try:
+        check_content(path)
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise FewerError(f"'{path}' does not exist") from None
     except OSError as error:
         raise FewerError(f"cannot read '{path}': {error.strerror}") from None
+    except FewerError:
+        raise
     except (ValueError, RecursionError):
         raise FewerError(f"'{path}' is not valid JSON") from None
     if not isinstance(value, dict):
@@ -182,6 +223,7 @@ def read_header(place: Path) -> dict[str, Stored]:
         FewerError: missing, truncated or corrupt.
     """
     try:
+        check_content(place)
         size = place.stat().st_size
         with place.open("rb") as file:
             head = file.read(8)

@@ -186,6 +186,8 @@ class _Named(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def kind(self) -> str: ...
+    @property
     def default(self) -> bool: ...
 
 
@@ -195,9 +197,10 @@ N = TypeVar("N", bound=_Named)
 def select_layers(layers: Iterable[N], only: Sequence[str] = (), skip: Sequence[str] = ()) -> tuple[N, ...]:
     """The layers whose names match a glob of `only` (all default ones when it is empty) and none of `skip`.
 
-    A layer that is left alone by default (output head, router, embedding, anything outside the blocks) is taken
-    only when a pattern names it: one whose last dotted part is more than a bare `*`, such as `lm_head` or
-    `*.mlp.gate`. `*` and `model.layers.0.*` never reach it.
+    A layer that is left alone by default (output head, router, anything outside the blocks) is taken only when a
+    pattern names it: one whose last dotted part matches the layer's own last part and is more than a bare `*`, such
+    as `lm_*` or `*.mlp.gate`. `*`, `model*` and `model.layers.0.*` never reach it. An embedding is taken by its exact
+    name alone.
 
     Args:
         layers: what to choose from, `Opened.candidates` or `Outline.candidates`.
@@ -205,13 +208,17 @@ def select_layers(layers: Iterable[N], only: Sequence[str] = (), skip: Sequence[
         skip: globs of layers to leave out.
 
     Raises:
-        FewerError: a pattern that matches no layer.
+        FewerError: a pattern that matches no layer, or none that it may take.
     """
     pool = tuple(layers)
     for pattern in (*only, *skip):
         if not any(matches(layer.name, pattern) for layer in pool):
             hint = nearest(pattern, [layer.name for layer in pool])
             raise FewerError(f"no layer matches '{pattern}'{hint}; `fewer plan` lists the names")
+    for pattern in only:
+        if not any(_names(layer, pattern) for layer in pool):
+            first = next(layer.name for layer in pool if matches(layer.name, pattern))
+            raise FewerError(f"'{pattern}' matches only what is left alone unless it is named: write '{first}'")
     return tuple(
         layer
         for layer in pool
@@ -221,7 +228,12 @@ def select_layers(layers: Iterable[N], only: Sequence[str] = (), skip: Sequence[
 
 
 def _names(layer: _Named, pattern: str) -> bool:
-    return matches(layer.name, pattern) and (layer.default or pattern.rsplit(".", 1)[-1].strip("*") != "")
+    """Whether a pattern of `only` takes a layer: one left alone by default has to be called by its name."""
+    if layer.default or layer.name == pattern:
+        return matches(layer.name, pattern)
+    last, own = pattern.rsplit(".", 1)[-1], layer.name.rsplit(".", 1)[-1]
+    named = last.strip("*") != "" and matches(own, last)
+    return named and layer.kind != "embedding" and matches(layer.name, pattern)
 
 
 def is_a(module: nn.Module, name: str) -> TypeGuard[Any]:

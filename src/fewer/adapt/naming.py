@@ -20,7 +20,11 @@ from fewer.adapt.opened import tensors_of
 from fewer.adapt.shards import Shards
 from fewer.method import FewerError
 
-__all__ = ["Part", "Parts", "parts_of"]
+__all__ = ["Part", "Parts", "Unstreamable", "parts_of"]
+
+
+class Unstreamable(FewerError):
+    """A checkpoint that cannot be gone through block by block; in memory it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def _targets(module: nn.Module, shards: Shards, names: set[str]) -> tuple[dict[s
 def _check_rule(rule: Any, tensor: str) -> None:
     steps = [(type(step).__name__, getattr(step, "dim", None)) for step in rule.operations]
     if steps not in ([("MergeModulelist", 0)], [("MergeModulelist", 0), ("Concatenate", 1)]):
-        raise FewerError(f"tensor '{tensor}' is stored in a layout that cannot be streamed: open the model in memory")
+        raise Unstreamable(f"tensor '{tensor}' is stored in a layout that cannot be streamed")
 
 
 def _experts(target: str, columns: list[list[str]], shards: Shards) -> list[Part]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
-from fewer.adapt.headers import Stored, model_path, read_headers, read_json
+from fewer.adapt.headers import Stored, check_unpacked, model_path, read_headers, read_json
 from fewer.adapt.layers import Layer
 from fewer.adapt.module_tree import module_tree
 from fewer.adapt.quantised import check_config, check_stored, loaded_type
@@ -124,6 +124,7 @@ def outline(source: Any) -> Outline:
 
 def _of_directory(path: Path) -> Outline:
     """By the quick way, which reads the source of the model's class, or else by building the model without weights."""
+    check_unpacked(path)
     quick = _quick(path)
     if quick is not None:
         return quick

@@ -15,20 +15,20 @@ from fewer.adapt.computing import computing
 from fewer.adapt.data import Batches
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
+from fewer.adapt.naming import Unstreamable
 from fewer.adapt.output import copy_except, write_at
 from fewer.adapt.parallel import Observer, each, side_by_side
 from fewer.adapt.run import mask_of
 from fewer.adapt.shards import bytes_of
 from fewer.adapt.states import States
 from fewer.adapt.walk import Call, NotAChain, Stage, output_hidden, record, run_block, same_calls, share
-from fewer.method import FewerError
 
 if TYPE_CHECKING:
     from fewer.adapt.stream import Stream
 
 __all__ = ["Run"]
 
-_NO_CHAIN = "blocks do not simply feed one another: this model cannot be streamed; open it in memory"
+_NO_CHAIN = "blocks do not simply feed one another, so it cannot be streamed"
 
 
 class Run:
@@ -96,7 +96,7 @@ class Run:
                     shapes = [(*_leading(item), *hidden.shape[len(_leading(item)) :]) for item in self._data]
                     states = States(self.stream.partial / "states-0", shapes, hidden.dtype)
                 if hidden.shape != states.shapes[index]:
-                    raise FewerError("the hidden states of this model cannot be stored: open it in memory")
+                    raise Unstreamable("the hidden states of this model cannot be stored")
                 if not done:
                     states.append(hidden)
         assert states is not None
@@ -112,7 +112,7 @@ class Run:
         try:
             return record(self.stream.module, self.stream.blocks, batch, shells)
         except NotAChain:
-            raise FewerError(f"'{self.stream.path}': its {_NO_CHAIN}") from None
+            raise Unstreamable(f"'{self.stream.path}': its {_NO_CHAIN}") from None
 
     def _shells(self) -> list[tuple[Any, ...] | None]:
         """What blocks return beside the hidden states, from running the first one; and whether they are a chain."""
@@ -131,7 +131,7 @@ class Run:
         except NotAChain:
             scaled, plain, shells = [], [], []
         if not plain or not same_calls(plain, scaled):
-            raise FewerError(f"'{stream.path}': its {_NO_CHAIN}")
+            raise Unstreamable(f"'{stream.path}': its {_NO_CHAIN}")
         return shells
 
     def names(self, block: Block) -> list[str]:

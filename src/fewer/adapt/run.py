@@ -13,7 +13,8 @@ from torch.nn import functional
 from fewer.method import FewerError
 
 __all__ = [
-    "Enough", "call", "evaluating", "has_target", "loss", "mask_of", "next_tokens", "predicts_next", "scores_classes",
+    "Enough", "call", "evaluating", "forward", "has_target", "loss", "mask_of", "next_tokens", "predicts_next",
+    "scores_classes",
 ]  # fmt: skip
 
 
@@ -35,9 +36,35 @@ def call(module: nn.Module, batch: Mapping[str, Tensor]) -> Any:
     if hasattr(module, "main_input_name"):
         if "inputs" in named:
             named[str(module.main_input_name)] = named.pop("inputs")
-        return module(**named, **({"use_cache": False} if hasattr(module.config, "use_cache") else {}))
+        _check_main(module, named)
+        return forward(module, (), named | ({"use_cache": False} if hasattr(module.config, "use_cache") else {}))
     first = next((named.pop(key) for key in ("inputs", "input_ids") if key in named), None)
-    return module(**named) if first is None else module(first, **named)
+    return forward(module, () if first is None else (first,), named)
+
+
+def forward(module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """One forward pass; what the model itself says of inputs that do not fit it becomes one line."""
+    try:
+        return module(*args, **named)
+    except FewerError:
+        raise
+    except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError) as error:
+        given = [(key, x) for key, x in [*enumerate(args), *named.items()] if isinstance(x, Tensor)]
+        shapes = ", ".join(f"{key} {tuple(x.shape)} {str(x.dtype)[6:]}" for key, x in given) or "no tensors"
+        said = " ".join((str(error).strip().splitlines() or [""])[0].split()) or type(error).__name__
+        raise FewerError(f"{type(module).__name__} cannot be run on this data ({shapes}): {said}") from error
+
+
+def _check_main(module: nn.Module, named: Mapping[str, Tensor]) -> None:
+    """Refuse data of another kind than the model reads."""
+    main = str(module.main_input_name)
+    if main not in named and "inputs_embeds" not in named:
+        held = ", ".join(named) or "labels alone"
+        raise FewerError(f"{type(module).__name__} reads {main}; the data holds {held}: give data of that kind")
+    value = named.get(main)
+    if main == "input_ids" and value is not None and value.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
+        raise FewerError(f"{type(module).__name__} reads token ids (whole numbers); the data is of type {kind}")
 
 
 def loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -153,7 +180,9 @@ def _own_loss(module: nn.Module, batch: Mapping[str, Tensor], labels: Tensor) ->
     if "inputs" in named:
         named[str(module.main_input_name)] = named.pop("inputs")
     device = _device(module)
-    output = module(**{key: value.to(device) for key, value in named.items()}, labels=labels.to(device))
+    _check_main(module, named)
+    named["labels"] = labels
+    output = forward(module, (), {key: value.to(device) for key, value in named.items()})
     value = getattr(output, "loss", None)
     if not isinstance(value, Tensor):
         raise FewerError(f"{type(module).__name__} returns no loss for these labels")

@@ -21,7 +21,7 @@ from fewer.adapt.blocks import Block, candidates_of, find_blocks, unseen_of
 from fewer.adapt.checkpoint import blank, model_path, quiet, read_config, read_tokenizer
 from fewer.adapt.computing import dtype_of, name_of
 from fewer.adapt.data import Batches
-from fewer.adapt.headers import INDEX
+from fewer.adapt.headers import INDEX, check_unpacked
 from fewer.adapt.journal import Journal
 from fewer.adapt.layers import Layer
 from fewer.adapt.naming import parts_of
@@ -61,6 +61,7 @@ class Stream:
         self.out = Path(out)
         self.key = key
         check_target(self.out)
+        check_unpacked(self.path)
         self.config = read_config(self.path)
         self.shards = Shards.scan(self.path)
         kind = type(blank(self.config, self.shards, self.path))

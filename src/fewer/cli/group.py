@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from fewer import __version__
+from fewer.arguments import SYNONYMS, instead
 from fewer.method import FewerError, nearest
 
 __all__ = ["COMMANDS", "OK", "INTERRUPTED", "WRONG", "Suggesting", "call", "main", "program", "resume_with"]
@@ -111,7 +112,7 @@ def call(arguments: Sequence[str]) -> int:
     except FewerError as error:
         return tell(str(error), WRONG)
     except click.UsageError as error:
-        return tell(_usage(error), WRONG)
+        return tell(_usage(error, arguments), WRONG)
     except click.ClickException as error:
         return tell(error.format_message(), WRONG)
     except (KeyboardInterrupt, click.Abort):
@@ -145,15 +146,37 @@ def _tell_json(message: str, code: int) -> int:
     return code
 
 
-def _usage(error: click.UsageError) -> str:
+def _usage(error: click.UsageError, arguments: Sequence[str]) -> str:
     """Click's message, with the nearest names and the place of the help."""
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         names = [name for p in error.ctx.command.get_params(error.ctx) for name in p.opts]
-        message = f"unknown option '{error.option_name}'{nearest(error.option_name, names)}"
+        meant = _meant(error.option_name, arguments, names) or nearest(error.option_name, names)
+        message = f"unknown option '{error.option_name}'{meant}"
     path = error.ctx.command_path if error.ctx is not None else "fewer"
     return f"{message}; `{path} --help` lists what there is"
+
+
+def _meant(option: str, arguments: Sequence[str], known: Sequence[str]) -> str:
+    """What an option of other tools is called here, with its value; empty if it has no name here."""
+    word, value = option.lstrip("-").replace("-", "_"), _value(option, arguments)
+    if word == "model" and "model" in known:
+        return f"; MODEL stands first, without an option: {value or 'a directory'}"
+    meant = SYNONYMS.get(word, "")
+    if f"--{meant}" not in known:
+        return ""
+    return f"; did you mean {instead(word, meant, value, '--{} {}').strip()}?"
+
+
+def _value(option: str, arguments: Sequence[str]) -> str:
+    """What stands behind an option on the command line."""
+    for place, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.partition("=")[2]
+        if argument == option:
+            return next((x for x in arguments[place + 1 : place + 2] if not x.startswith("-")), "")
+    return ""
 
 
 def _missing(error: ModuleNotFoundError) -> str:

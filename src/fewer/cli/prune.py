@@ -53,11 +53,11 @@ def command(model: str, out: str, complement: bool, as_json: bool, **given: Any)
         pruned = run(model, data_of(recipe, model), recipe, out=out, complement=complement, progress=told)
     document = {"out": out, "seconds": pruned.seconds, **pruned.to_dict()}
     if first:
-        result(document, lambda: text(document), as_json=as_json)
+        result(document, lambda: text(document, model), as_json=as_json)
 
 
-def text(document: dict[str, Any]) -> str:
-    """The result for people."""
+def text(document: dict[str, Any], model: str = "MODEL") -> str:
+    """The result for people, and what to do with it."""
     from fewer.report.numbers import seconds
 
     kept, total = document["kept"], document["total"]
@@ -68,4 +68,9 @@ def text(document: dict[str, Any]) -> str:
     lines = [f"{document['zeros']:,} of {total:,} weights are zero ({document['sparsity']:.2%}) in {document['out']}"]
     if document["seconds"]:
         lines.append(f"it took {seconds(document['seconds'])}")
-    return "\n".join([*lines, *(f"note: {note}" for note in document["notes"])])
+    out = document["out"]
+    next_step = (
+        f"the size on disk is unchanged: `fewer pack {out} --out DIR` shrinks it, "
+        f"`fewer eval {out} --against {model} --data TEXT` says what it cost"
+    )
+    return "\n".join([*lines, *(f"note: {note}" for note in document["notes"]), next_step])

@@ -60,4 +60,4 @@ def command(
             progress=show,
         )
     document = {"out": target, "seconds": pruned.seconds, **pruned.to_dict()}
-    result(document, lambda: text(document), as_json=as_json)
+    result(document, lambda: text(document, source), as_json=as_json)

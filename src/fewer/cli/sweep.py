@@ -91,7 +91,7 @@ def materialise(sweep: str, level: str, model: str, out: str, as_json: bool) -> 
         pruned = materialise(sweep, level, model)
         pruned.save(out)
     document = {"out": out, "seconds": pruned.seconds, **pruned.to_dict()}
-    result(document, lambda: text(document), as_json=as_json)
+    result(document, lambda: text(document, model), as_json=as_json)
 
 
 def _words(text: str | None) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def positive_flow(module: nn.Module, data: Batches, layers: Sequence[Layer]) -> 
     weights = list({id(layer.tensor()): layer.tensor() for layer in layers}.values())
     try:
         found = _flow(module, sample, weights, torch.float64)
-    except RuntimeError as error:
+    except (RuntimeError, FewerError) as error:
         if "Double" not in str(error):
             raise
         found = _flow(module, sample, weights, torch.float32)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ def collect(
     reference: Batches | Tensor | Any = None,
     progress: Progress | None = None,
     precision: str = "float32",
+    idle: Literal["refuse", "leave"] = "refuse",
     compute: str | torch.dtype = AUTO,
 ) -> Store:
     """Measure some kinds of evidence for all layers at once.
@@ -70,6 +72,7 @@ def collect(
         progress: called after each batch.
         precision: "float32" or "float64", of the large sums (Gram matrices, weight gradients); "authors": window by
             window and per window, as the scripts of Wanda, SparseGPT and DSnoT do (see `evidence/windows.py`).
+        idle: a layer that is never called on the data is refused, or left with no token.
         compute: number type of the passes: `auto` is the stored one, or float32 where the processor has no fast
             products of it and `precision` is not "authors".
 
@@ -105,7 +108,7 @@ def collect(
                     for index, _ in enumerate(each(see, len(batches), apart=apart)):
                         sums.take(index)
                         tell(progress, index + 1, len(batches), "batches")
-            sums.check_reached(chosen)
+            sums.check_reached(chosen, idle)
         with computing(source.module, dtype):
             gradients(source, batches, second, sums, chosen, progress)
     return store
@@ -121,6 +124,7 @@ def sequential(
     reference: Batches | Tensor | Any = None,
     progress: Progress | None = None,
     precision: str = "float32",
+    idle: Literal["refuse", "leave"] = "refuse",
     compute: str | torch.dtype = AUTO,
 ) -> list[R]:
     """Measure block by block: each block's evidence is taken after `visit` has dealt with all earlier ones.
@@ -137,6 +141,7 @@ def sequential(
         reference: as for `collect`.
         progress: called after each block.
         precision: as for `collect`.
+        idle: as for `collect`.
         compute: as for `collect`.
 
     Returns:
@@ -160,7 +165,7 @@ def sequential(
             gradients(opened, batches, second, dense, chosen, None)
         early = dense.held
     try:
-        return _visit_all(opened, batches, chosen, first.of(*_OF_PASS), visit, early, progress, precision, dtype)
+        return _visit_all(opened, batches, chosen, first.of(*_OF_PASS), visit, early, progress, precision, dtype, idle)
     except FewerError:
         if isinstance(opened, Stream):
             opened.discard()
@@ -183,6 +188,7 @@ def _visit_all(
     progress: Progress | None,
     precision: str,
     dtype: torch.dtype,
+    idle: str,
 ) -> list[R]:
     """One stage after the other: measure, visit, go on with what the visit left."""
     results: list[R] = []
@@ -200,7 +206,7 @@ def _visit_all(
             if names:
                 with sums.watching(opened, stage.layers):
                     stage.forward(sums)
-                sums.check_reached(stage.layers)
+                sums.check_reached(stage.layers, idle)
             held = {x.name: {**sums.held[x.name], **early.get(x.name, {})} for x in stage.layers}
             results.append(visit(stage.layers, Store(held, model, (batches.hash,), name_of(dtype))))
             stage.close(results[-1])
@@ -291,13 +297,14 @@ class _Sums:
                 raise FewerError(f"layer '{lost}' lies in no block, so it has no block_similarity")
         return stack
 
-    def check_reached(self, layers: Sequence[Layer]) -> None:
+    def check_reached(self, layers: Sequence[Layer], idle: str) -> None:
         """Refuse silence: a layer that was never called has no evidence. One expert of several may stay idle."""
-        if not self.of("input"):
+        if not self.of("input") or idle == "leave":
             return
-        for layer in layers:
-            if layer.name not in self._reached and not layer.routed:
-                raise FewerError(f"layer '{layer.name}' was never called on this data: leave it out with skip")
+        never = [x.name for x in layers if x.name not in self._reached and not x.routed]
+        if never:
+            hint = f"leave it out with skip, as in '{_glob(never)}'"
+            raise FewerError(f"layer '{never[0]}' was never called on this data: {hint}")
 
     def add(
         self,
@@ -353,6 +360,12 @@ class _Sums:
                 self.add(layer, rows, "block", cache, None, turn)
 
         return seen
+
+
+def _glob(names: Sequence[str]) -> str:
+    """One glob for layers of the same name in every block."""
+    found = {re.sub(r"\.\d+\.", ".*.", name) for name in names}
+    return min(found, key=len) if len(found) == 1 else names[0]
 
 
 def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, mask: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.adapt.headers import read_header
+from fewer.arguments import checked
 from fewer.maskfile.file import FORMAT, NAME, VERSION, LayerMask, MaskFile, check_pattern
 from fewer.method import FewerError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["read"]
 
 
+@checked
 def read(path: str | Path) -> MaskFile:
     """Read a mask file, strictly.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import find_blocks
 from fewer.adapt.computing import computing
-from fewer.adapt.run import call, mask_of
+from fewer.adapt.run import call, forward, mask_of
 from fewer.method import FewerError
 
 __all__ = ["BlockCalls", "Sample", "block_calls", "run", "run_watched", "sample_inputs", "swapped"]
@@ -31,6 +31,8 @@ class Sample:
 
     def add(self, x: Tensor, real: Tensor | None = None) -> None:
         """Take every n-th row of a call's inputs; `real` (samples, length) is False where a token is padding."""
+        if not isinstance(x, Tensor):
+            raise FewerError(f"data holds a {type(x).__name__} where a batch must be a tensor or a mapping of tensors")
         flat = x.detach().reshape(-1, x.shape[-1])
         if real is not None and real.numel() == len(flat):
             flat = flat[real.reshape(-1).to(flat.device)]
@@ -61,7 +63,7 @@ class Sample:
 def run(model: nn.Module, batch: Any, dtype: torch.dtype) -> Any:
     """Call a model with one batch: a mapping of named tensors, or a tensor; it computes in `dtype`."""
     with torch.no_grad(), computing(model, dtype, find_blocks(model)):
-        return call(model, batch) if isinstance(batch, Mapping) else model(batch)
+        return call(model, batch) if isinstance(batch, Mapping) else forward(model, (batch,), {})
 
 
 def sample_inputs(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fewer.adapt.blocks import find_blocks
 from fewer.adapt.computing import dtype_of
+from fewer.arguments import checked
 from fewer.compute import AUTO
 from fewer.method import FewerError, find
 from fewer.pattern import NM, parse
@@ -57,6 +58,7 @@ class InputSparse:
         return sum(self.observed[n] * size for n, size in self.sizes.items()) / max(sum(self.sizes.values()), 1)
 
 
+@checked
 def sparsify_inputs(
     model: nn.Module,
     data: Iterable[Any],

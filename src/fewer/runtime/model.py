@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fewer.adapt.layers import is_a
+from fewer.arguments import checked
 from fewer.events import followed
 from fewer.method import FewerError, matches, nearest
 from fewer.runtime.format import BLOCK_HEIGHT, DTYPES, Packed, pack_weight
@@ -22,6 +23,7 @@ __all__ = ["chosen", "dense_weights", "linear_layers", "matrix_of", "native_laye
 _SPARE = 1.02
 
 
+@checked
 def pack(
     model: nn.Module,
     *,

@@ -9,6 +9,7 @@ from torch import nn
 
 from fewer import adapt
 from fewer.adapt.checkpoint import model_path
+from fewer.arguments import checked
 from fewer.runtime.cuts import apply_cuts
 from fewer.runtime.model import pack
 from fewer.runtime.store import is_packed, load_packed
@@ -16,6 +17,7 @@ from fewer.runtime.store import is_packed, load_packed
 __all__ = ["load", "open_as_stored"]
 
 
+@checked
 def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     """Read a model to run it: sparse weights packed, small inputs skipped where the directory says so.
 

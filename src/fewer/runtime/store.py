@@ -21,6 +21,7 @@ from fewer.adapt.opened import tensors_of
 from fewer.adapt.output import copy_beside, whole, write_extras
 from fewer.adapt.shards import Shards
 from fewer.adapt.skeleton import hollow
+from fewer.arguments import checked
 from fewer.method import FewerError
 from fewer.runtime.format import DTYPES, Packed
 from fewer.runtime.linear import GemvLinear, PackedLinear
@@ -50,6 +51,7 @@ _FIELDS: dict[str, dict[str, type]] = {
 }
 
 
+@checked
 def save(model: nn.Module, out: str | Path) -> Path:
     """Write a model with packed or input-sparse layers, whole or not at all.
 

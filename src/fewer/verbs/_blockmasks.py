@@ -51,7 +51,7 @@ class BlockMasks:
         self, dense: str, provenance: Mapping[str, Any], layers: Iterable[LayerResult], pattern: str
     ) -> Callable[[Path], None]:
         """What writes the whole mask file, one tensor in memory at a time."""
-        rows = {row.name: (row.shape, row.kept, pattern) for row in layers}
+        rows = {x.name: (x.shape, x.kept, pattern if x.kept < x.total else "unstructured") for x in layers}
 
         def whole(place: Path) -> None:
             write(place, describe(dense, provenance, rows), self._parts())

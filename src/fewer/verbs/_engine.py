@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fewer.budget.allocation import Counts, set_aside, thinned
 from fewer.events import BlockDone, EvidenceProgress, LayerDone, Progress, StageStarted, emit
@@ -15,6 +15,7 @@ from fewer.plan import Plan, allocate, unit_shapes
 from fewer.recipe import Recipe
 from fewer.verbs._losses import LOSSES, Losses
 from fewer.verbs._solve import Job, Solved, working
+from fewer.verbs._unmeasured import never_called
 from fewer.verbs.masks import Masks
 from fewer.verbs.result import LayerResult
 
@@ -35,6 +36,8 @@ WHOLE_MODEL = frozenset(
 )
 
 
+#: Key of the note about a layer that the data does not reach.
+_IDLE = "idle"
 #: A note about missing evidence names so many layers.
 _NAMED = 8
 #: What is said of a layer whose share no loss could decide.
@@ -183,6 +186,35 @@ class Engine:
             _add_bias(layer, solved.bias)
         self.record(layer, solved)
 
+    def prune_layers(self, layers: Iterable[Layer], evidence: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Prune what the data reaches; a layer that is only read, or not there for this data, stays as it is."""
+        for layer in layers:
+            found = evidence.get(layer.name, {})
+            if never_called(layer, found):
+                self.leave_layer(layer)
+            else:
+                self.prune_layer(layer, found)
+
+    def leave_layer(self, layer: Layer) -> None:
+        """Account for a layer that was never called on the data: all of it stays."""
+        import torch
+
+        total = layer.shape[0] * layer.shape[1]
+        self.masks.put(layer.name, torch.ones(layer.shape, dtype=torch.bool))
+        self.results[layer.name] = LayerResult(layer.name, layer.block, layer.shape, total, total, None)
+        self.layer_notes[layer.name] = {_IDLE: "never called on this data: left as they are"}
+        emit(self.progress, LayerDone(layer.name, layer.block, total, total, None))
+
+    @property
+    def idle(self) -> Literal["refuse", "leave"]:
+        """What becomes of a layer that is never called on the data: what somebody named is not silently left."""
+        return "refuse" if self.recipe.only else "leave"
+
+    def check_any(self) -> None:
+        """Refuse a result in which no layer was called: nothing was pruned."""
+        if self.results and all(_IDLE in self.layer_notes.get(name, {}) for name in self.results):
+            raise FewerError(f"none of the {len(self.results)} layers was called on this data: nothing to prune by it")
+
     def record(self, layer: Layer, solved: Solved) -> None:
         """Keep the mask and the numbers of one layer, and tell the callback."""
         self.masks.put(layer.name, solved.mask)
@@ -202,11 +234,9 @@ class Engine:
         """What a block-by-block pass calls with the layers of a block and what was measured about them."""
 
         def visit(layers: Iterable[Layer], evidence: Mapping[str, Mapping[str, Tensor]]) -> None:
-            index = None
-            for layer in layers:
-                if layer.name in self.counts:
-                    self.prune_layer(layer, evidence.get(layer.name, {}))
-                    index = layer.block
+            mine = [layer for layer in layers if layer.name in self.counts]
+            self.prune_layers(mine, evidence)
+            index = mine[-1].block if mine else None
             if index is not None:
                 now = time.monotonic()
                 emit(self.progress, BlockDone(index, blocks, now - self.clock))
@@ -257,6 +287,7 @@ def run_rounds(engine: Engine, opened: Opened, batches: Batches | None, names: t
             emit(engine.progress, StageStarted(f"round {step} of {steps}"))
         _run_round(engine, opened, batches, names, shares[step - 1] if shares else None)
         engine.rounds += 1
+    engine.check_any()
 
 
 def _run_round(
@@ -274,7 +305,7 @@ def _run_round(
         emit(engine.progress, StageStarted("gathering evidence", len(batches)))
         own = evidence.collect(
             opened, batches, names, layers=layers, reference=engine.reference, progress=told,
-            precision=engine.precision, compute=engine.dtype,
+            precision=engine.precision, idle=engine.idle, compute=engine.dtype,
         )  # fmt: skip
         dense = evidence.all_reduce(own)
     losses = None
@@ -285,8 +316,7 @@ def _run_round(
     emit(engine.progress, StageStarted("pruning", len(opened.blocks)))
     engine.clock = time.monotonic()
     if at_once or batches is None or not names:
-        for layer in layers:
-            engine.prune_layer(layer, dense.get(layer.name, {}))
+        engine.prune_layers(layers, dense)
         return
     visit = engine.visitor(len(opened.blocks))
 
@@ -295,7 +325,7 @@ def _run_round(
 
     evidence.sequential(
         opened, batches, names, shared, layers=layers, reference=engine.reference, progress=told,
-        precision=engine.precision, compute=engine.dtype,
+        precision=engine.precision, idle=engine.idle, compute=engine.dtype,
     )  # fmt: skip
 
 

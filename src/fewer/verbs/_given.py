@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import checked
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
 CONTEXT = 256
 
 
+@checked
 def load(path: str | Path, *, dtype: Any = None) -> Opened:
     """Open a checkpoint directory, or "demo" for the small model that ships with fewer.
 
@@ -46,6 +48,7 @@ def load(path: str | Path, *, dtype: Any = None) -> Opened:
     return open_as_stored(path, dtype=dtype)
 
 
+@checked
 def text(
     path: str | Path,
     model: Any,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fewer.arguments import checked
 from fewer.method import FewerError, find, nearest
 from fewer.recipe import Recipe
 
@@ -17,6 +18,7 @@ __all__ = ["KEEPS", "level_named", "levels", "mark_of"]
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 
+@checked
 def levels(
     base: Recipe, keeps: Iterable[float] = KEEPS, patterns: Iterable[str] = (), budgets: Iterable[str] = ()
 ) -> dict[str, Recipe]:

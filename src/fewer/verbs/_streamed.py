@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.adapt.naming import Unstreamable
 from fewer.events import Note, Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.maskfile import NAME
-from fewer.method import FewerError
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import Recipe
 from fewer.verbs._blockmasks import BlockMasks
 from fewer.verbs._engine import WHOLE_MODEL, Engine, missing_data, ticker
 from fewer.verbs._given import calibration
+from fewer.verbs._memory import check_memory
 from fewer.verbs._solve import Histograms
 from fewer.verbs.masks import Masks, StoredMasks
 from fewer.verbs.pruned import Pruned, companions, provenance, saved
@@ -49,22 +49,25 @@ def run(
 
     outline = adapt.outline(source)
     plan = make_plan(outline, recipe)
-    reason = _needs_memory(plan, outline)
-    if reason:
-        _check_memory(plan, reason)
-        opened = adapt.open(source)
-        adapt.checkpoint.rehearse(opened, Path(out))
-        result = run_in_memory(
-            opened, data, recipe, reference=reference, complement=complement, inplace=not complement, progress=progress
-        )
-        return saved(result, out)
-    start = time.monotonic()
-    settings = plan.recipe.data
-    text = data if data is not None else (settings.text or None)
-    batches = calibration(text, _Tokens(source), settings)
-    if batches is None and evidence_of(plan.recipe):
-        raise missing_data(plan)
-    return _stream(source, plan, batches, Path(out), start, progress, complement)
+    settings, reason = plan.recipe.data, _needs_memory(plan, outline)
+    if not reason:
+        start = time.monotonic()
+        text = data if data is not None else (settings.text or None)
+        data = calibration(text, _Tokens(source), settings)
+        if data is None and evidence_of(plan.recipe):
+            raise missing_data(plan)
+        try:
+            return _stream(source, plan, data, Path(out), start, progress, complement)
+        except Unstreamable as error:
+            reason = str(error)
+            emit(progress, Note(f"{reason}: opened in memory"))
+    check_memory(plan, reason)
+    opened = adapt.open(source)
+    adapt.checkpoint.rehearse(opened, Path(out))
+    result = run_in_memory(
+        opened, data, recipe, reference=reference, complement=complement, inplace=not complement, progress=progress
+    )
+    return saved(result, out)
 
 
 def _needs_memory(plan: Plan, outline: Outline) -> str:
@@ -89,26 +92,6 @@ def _needs_memory(plan: Plan, outline: Outline) -> str:
     if Engine(plan).needs_all_layers:
         return f"budget '{recipe.budget}', which compares all layers,"
     return ""
-
-
-def _check_memory(plan: Plan, reason: str) -> None:
-    """Refuse what needs the whole model at once on a machine that cannot hold it."""
-    need = 2 * plan.bytes + 4 * plan.total + plan.evidence_bytes
-    free = _free_memory()
-    if need > free:
-        raise FewerError(
-            f"{reason} needs the whole model in memory: about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-            "a sequential run with budget 'uniform' or 'erk' streams block by block"
-        )
-
-
-def _free_memory() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        table = dict(line.split(":", 1) for line in lines)
-        return 1024.0 * int(table["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        return math.inf
 
 
 class _Tokens:
@@ -158,11 +141,12 @@ def _stream(
     emit(progress, StageStarted("pruning", len(stream.blocks)))
     visit = _journalled(engine, len(stream.blocks), kept)
     with stream.working():
-        told, precision = ticker(progress), engine.precision
         records = evidence.sequential(
-            stream, through, names, visit, layers=layers, progress=told, precision=precision, compute=engine.dtype
-        )
-    result = _collect(engine, records, stream, batches, out)
+            stream, through, names, visit, layers=layers, progress=ticker(progress), precision=engine.precision,
+            idle=engine.idle, compute=engine.dtype,
+        )  # fmt: skip
+        result = _collect(engine, records, stream, batches, out)
+        engine.check_any()
     made = provenance(plan, result.calibration, result.calibration_hash)
     masks = kept.writer(result.model_hash, made, result.layers, plan.recipe.pattern)
     stream.finish(extras={**companions(plan, result.to_dict()), NAME: masks}, mark=result.mark())

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fewer.adapt import Layer
     from fewer.method import Method
     from fewer.update import Updated
 
-__all__ = ["Worth", "lack_of", "unrepaired", "worth_of"]
+__all__ = ["Worth", "lack_of", "never_called", "unrepaired", "worth_of"]
 
 #: What a layer's own arrays supply.
 _ALWAYS = frozenset({"weight", "mask"})
@@ -58,6 +59,11 @@ def lack_of(method: Method, evidence: Mapping[str, Tensor], scores: Tensor | Non
     if silent and (len(silent) == len(names) or (scores is not None and not _ranks(scores))):
         return f"evidence that is zero everywhere ({', '.join(silent)}, {_amount(evidence, silent)})"
     return ""
+
+
+def never_called(layer: Layer, evidence: Mapping[str, Tensor]) -> bool:
+    """Whether the data does not reach a layer at all; one of several experts may just have got no token."""
+    return not layer.routed and getattr(evidence, "tokens", None) == 0
 
 
 def unrepaired(weight: Tensor, mask: Tensor, lack: str, chosen: str = "") -> Updated:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import checked
 from fewer.events import Note, Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.method import FewerError, find
 from fewer.recipe import DataSettings, Recipe
@@ -32,6 +33,7 @@ EQUAL, RANDOM_INPUTS, RANDOM_WEIGHTS = "packed at equal speed", "random inputs",
 _PROBES = (0.8, 0.6, 0.45, 0.3)
 
 
+@checked
 def bench(
     model: Any,
     data: Any = None,
@@ -134,6 +136,9 @@ class _Field:
         #: The packed model as its directory holds it, where MODEL is one.
         self.stored: nn.Module | None = None
         self.name, self.dense, self.cuts = self._open(model)
+        if self.dense.kind not in ("causal-lm", "module"):
+            what = type(self.dense.module).__name__
+            raise FewerError(f"bench times the decoding of causal language models; {what} is none")
         self.calibration = self._calibration(calibration, text_field)
         self.makes: dict[str, nn.Module] = {TORCH: self.dense.module, OWN: own_dense(self.dense.module)}
         self.sparse = is_sparse(self.dense.module)

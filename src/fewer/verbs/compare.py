@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import checked
 from fewer.compute import AUTO
 from fewer.events import Progress, StageStarted, emit
 from fewer.method import FewerError
@@ -30,6 +31,7 @@ _TOGETHER = 1 << 30
 _PACKAGES = ("fewer", "torch", "transformers", "numpy", "safetensors", "tokenizers")
 
 
+@checked
 def compare(
     dense: Any,
     *pruned: Any,
@@ -69,6 +71,8 @@ def compare(
         if not isinstance(item, Pruned):
             raise FewerError(f"compare takes results of fewer.prune, not {type(item).__name__}")
     opened = opened_of(dense)
+    if len(labels) > len(results):
+        raise FewerError(f"{len(labels)} labels for {len(results)} results")
     names = [*labels, *(label_of(item.plan.recipe) for item in results[len(labels) :])]
     entries = list(zip(names, results, strict=True))
     if random:
@@ -84,6 +88,7 @@ def compare(
     return Comparison(_dense(opened, base), tuple(candidates), provenance(opened, results, base))
 
 
+@checked
 def race(
     model: Any,
     recipes: Iterable[Recipe | tuple[str, Recipe]],

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import checked
 from fewer.compute import AUTO
 from fewer.events import EvidenceProgress, Progress, StageStarted, emit
 from fewer.method import FewerError
@@ -27,6 +28,7 @@ _CHUNK = 1 << 24
 SLICES = 8
 
 
+@checked
 def evaluate(
     model: Any,
     data: Any,
@@ -80,6 +82,7 @@ def evaluate(
     return found["model"]
 
 
+@checked
 def evaluate_all(
     models: Mapping[str, Any],
     data: Any,
@@ -115,6 +118,8 @@ def evaluate_all(
     from fewer.adapt.parallel import each, side_by_side
     from fewer.adapt.run import evaluating
 
+    if not models:
+        raise FewerError("models is empty: give at least one model by its name")
     reference = None if dense is None else module_of(dense)
     runs = {name: module_of(model) for name, model in models.items()}
     first = reference if reference is not None else next(iter(runs.values()))

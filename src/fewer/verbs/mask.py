@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.adapt.reserve import reserved
+from fewer.arguments import checked
 from fewer.method import FewerError
 from fewer.verbs._given import copy_of, opened_of, source_of, writable
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
     from fewer.maskfile import Difference, MaskFile
-    from fewer.verbs.pruned import Pruned
 
 __all__ = ["apply_mask", "combine_masks", "diff_masks", "read_mask", "save_mask", "show_mask", "undo_mask"]
 
 
+@checked
 def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = False) -> MaskFile:
     """Write the masks of a pruning result to a file of their own, one bit a weight.
 
@@ -34,10 +35,12 @@ def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = F
         FewerError: the result was not made of this dense model, or its zeros break the pattern that it was pruned to.
     """
     from fewer.maskfile.file import check_pattern
-    from fewer.verbs.pruned import lost
+    from fewer.verbs.pruned import Pruned, lost
     from fewer.verbs.reopen import reopen
 
-    result: Pruned = reopen(pruned) if isinstance(pruned, str | Path) else pruned
+    result = reopen(pruned) if isinstance(pruned, str | Path) else pruned
+    if not isinstance(result, Pruned):
+        raise FewerError(f"save_mask takes a result of fewer.prune or its directory, not a {type(pruned).__name__}")
     if not result.masks:
         raise FewerError("this result has no masks: unit 'input' drops no weight")
     base = opened_of(dense)
@@ -52,6 +55,7 @@ def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = F
     return made
 
 
+@checked
 def read_mask(path: str | Path) -> MaskFile:
     """A mask file, or the one in a directory that `prune` wrote."""
     from fewer import maskfile
@@ -59,11 +63,13 @@ def read_mask(path: str | Path) -> MaskFile:
     return maskfile.read(path)
 
 
+@checked
 def show_mask(path: str | Path) -> dict[str, Any]:
     """What a mask file says of itself: provenance, checksum of the dense model, density of every layer."""
     return read_mask(path).to_dict()
 
 
+@checked
 def diff_masks(first: str | Path, second: str | Path) -> dict[str, Difference]:
     """What two mask files of one model have in common, layer by layer."""
     from fewer import maskfile
@@ -71,6 +77,7 @@ def diff_masks(first: str | Path, second: str | Path) -> dict[str, Difference]:
     return maskfile.diff(read_mask(first), read_mask(second))
 
 
+@checked
 def combine_masks(first: str | Path, second: str | Path, how: str, path: str | Path) -> MaskFile:
     """Write the intersection or the union of two mask files.
 
@@ -93,6 +100,7 @@ def combine_masks(first: str | Path, second: str | Path, how: str, path: str | P
     return made
 
 
+@checked
 def apply_mask(dense: Any, path: str | Path, out: str | Path | None = None) -> Opened:
     """Set to zero what a mask file drops.
 
@@ -116,6 +124,7 @@ def apply_mask(dense: Any, path: str | Path, out: str | Path | None = None) -> O
         return _written(target, out, "masked", mask)
 
 
+@checked
 def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, dense: Any = None) -> Opened:
     """Bring back the dense model.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fewer.adapt.reserve import reserved
+from fewer.arguments import checked
 from fewer.verbs._given import module_of, source_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["PackedSizes", "pack", "sizes"]
 
 
+@checked
 def pack(
     model: Any,
     *,
@@ -54,8 +56,11 @@ def pack(
         True
     """
     from fewer import runtime
+    from fewer.adapt.headers import check_unpacked, model_path
     from fewer.runtime.inputs import shared_copy
 
+    if isinstance(model, str | Path):
+        check_unpacked(model_path(model))
     with reserved(out, source_of(model)):
         packed = runtime.pack(
             shared_copy(module_of(model)), min_sparsity=min_sparsity, dtype=dtype, prefill=prefill, only=only, skip=skip

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewer.adapt.reserve import reserved
+from fewer.arguments import checked
 from fewer.events import Note, Progress, RunDone, RunStarted, emit, followed
 from fewer.method import FewerError, catalogue
 from fewer.plan import Plan, evidence_of, make_plan
 from fewer.recipe import DataSettings, Keep, Recipe
 from fewer.verbs._engine import Engine, missing_data, run_rounds
 from fewer.verbs._given import calibration, copy_of, opened_of, reference_of, shape_alone, source_of, writable
+from fewer.verbs._options import check_options
 from fewer.verbs._processes import place, share
 from fewer.verbs.prune_inputs import random_inputs_like, run_inputs
 from fewer.verbs.pruned import Pruned, lost, saved
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["plan_for", "prune", "random_like", "run"]
 
 
+@checked
 def prune(
     model: Any,
     data: Any = None,
@@ -125,8 +128,8 @@ def prune(
         score_options=dict(score_options or {}),
         budget_options=dict(budget_options or {}),
         update_options=dict(update_options or {}),
-        only=_globs("only", only),
-        skip=_globs("skip", skip),
+        only=tuple(only),
+        skip=tuple(skip),
         choose=choose,
         order=order,
         steps=steps,
@@ -143,6 +146,7 @@ def prune(
     )
 
 
+@checked
 def run(
     model: Any,
     data: Any,
@@ -169,7 +173,7 @@ def run(
     Returns:
         The pruned model.
     """
-    recipe.resolve()  # A wrong name is told at once, before torch is loaded.
+    check_options(recipe.resolve())  # A wrong name is told at once, before torch is loaded.
 
     if complement and (inplace or recipe.unit == "input"):
         why = "a run in place leaves no dense model to take it from" if inplace else "unit 'input' changes no weight"
@@ -207,6 +211,7 @@ def _run(
     return saved(result, out) if out is not None and place()[0] == 0 else result
 
 
+@checked
 def plan_for(model: Any, recipe: Recipe | None = None) -> Plan:
     """What a run of this recipe would do to each layer, without reading a weight of a checkpoint.
 
@@ -218,12 +223,14 @@ def plan_for(model: Any, recipe: Recipe | None = None) -> Plan:
         The plan; print it.
     """
     made = (recipe or Recipe()).resolve()
+    check_options(made)
     from fewer import adapt
 
     source = adapt.outline(model) if isinstance(model, str | Path) else _opened(model)
     return make_plan(source, made)
 
 
+@checked
 def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
     """A random selection with the same pattern and the same count in every layer as another result.
 
@@ -345,9 +352,3 @@ def _name(kind: str, method: str | Callable[..., Any]) -> str:
 
 def _keep(keep: float | Sequence[float] | None) -> Keep | None:
     return tuple(keep) if isinstance(keep, Sequence) and not isinstance(keep, str) else keep  # type: ignore[return-value]
-
-
-def _globs(name: str, globs: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(globs, str):
-        raise FewerError(f"{name} is one text; give a list of globs: [{globs!r}]")
-    return tuple(globs)

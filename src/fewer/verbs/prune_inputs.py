@@ -15,6 +15,7 @@ from fewer.method import FewerError
 from fewer.plan import Plan, make_plan
 from fewer.recipe import Recipe
 from fewer.verbs._given import calibration, opened_of
+from fewer.verbs._memory import check_memory
 from fewer.verbs.pruned import Pruned, companions
 from fewer.verbs.result import LayerResult
 
@@ -70,9 +71,10 @@ def run_inputs(
     from fewer.runtime.inputs import shared_copy
 
     start = time.monotonic()
+    if isinstance(model, str | Path):
+        check_memory(make_plan(adapt.outline(model), recipe), "unit 'input'")
     opened = adapt.open(model) if isinstance(model, str | Path) else opened_of(model)
     made = make_plan(opened, recipe)
-    _check_kinds(made)
     cut = made.recipe.data
     batches = calibration(data if data is not None else cut.text or None, opened, cut)
     if batches is None:
@@ -145,12 +147,6 @@ def reopen_inputs(path: str | Path, recipe: Recipe, account: Mapping[str, Any]) 
         calibration=str(account["calibration"]),
         calibration_hash=str(account["calibration_hash"]),
     )
-
-
-def _check_kinds(plan: Plan) -> None:
-    for row in plan.rows:
-        if row.kind != "linear":
-            raise FewerError(f"layer '{row.name}' is of kind {row.kind}; inputs are cut in linear layers: skip it")
 
 
 def _calibrate(module: Any, batches: Any, plan: Plan) -> InputSparse:

@@ -99,7 +99,12 @@ class Pruned:
         for row in self.layers:
             packed.put(row.name, self.masks[row.name])
         kind = self.plan.recipe.pattern
-        layers = {row.name: maskfile.LayerMask(row.shape, packed.packed(row.name)[1], kind) for row in self.layers}
+        layers = {
+            row.name: maskfile.LayerMask(
+                row.shape, packed.packed(row.name)[1], kind if row.kept < row.total else "unstructured"
+            )
+            for row in self.layers
+        }
         made = provenance(self.plan, self.calibration, self.calibration_hash)
         return maskfile.MaskFile(self.model_hash, layers, made, self.complement)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import checked
 from fewer.method import FewerError
 from fewer.verbs._given import load
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["reopen"]
 
 
+@checked
 def reopen(path: str | Path) -> Pruned:
     """Read a directory that fewer wrote; masks come from its mask file, or from the exact zeros of its weights.
 

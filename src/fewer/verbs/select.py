@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fewer.arguments import checked
 from fewer.method import FewerError, Paper, citations, find, nearest
 
 __all__ = ["ESTIMATORS", "Chosen", "Selection", "select_columns"]
@@ -114,6 +115,7 @@ class Selection:
         return to_html(self, path)
 
 
+@checked
 def select_columns(
     path: str | Path,
     target: str,
@@ -134,7 +136,7 @@ def select_columns(
     weights: str | None = None,
     groups: str | None = None,
     factors: Mapping[str, float] | None = None,
-    beliefs: Mapping[str, float] | Any = None,
+    beliefs: Mapping[str, float] | Callable[..., Any] | None = None,
     seed: int = 0,
 ) -> Selection:
     r"""Read a table and choose the columns that explain its target.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewer.adapt.output import whole, write_extras
 from fewer.adapt.reserve import reserved
+from fewer.arguments import checked
 from fewer.events import Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.method import FewerError
 from fewer.plan import Plan, evidence_of, make_plan
@@ -24,7 +25,7 @@ from fewer.verbs._levels import KEEPS, level_named, levels, mark_of
 from fewer.verbs._losses import Losses
 from fewer.verbs._shelf import Shelf, stored
 from fewer.verbs._solve import Solved, working
-from fewer.verbs._unmeasured import Worth, lack_of
+from fewer.verbs._unmeasured import Worth, lack_of, never_called
 from fewer.verbs.compare import compare
 from fewer.verbs.prune import result_of
 from fewer.verbs.pruned import Pruned
@@ -80,6 +81,7 @@ class Sweep:
         return target
 
 
+@checked
 def sweep(
     model: Any,
     calibration: Any = None,
@@ -175,6 +177,7 @@ def _swept(
     return made
 
 
+@checked
 def materialise(folder: str | Path, level: str, dense: Any) -> Pruned:
     """One level of a saved sweep, solved from its stored evidence; the calibration data is not needed.
 
@@ -233,8 +236,9 @@ def _evidence(
     second = reference_of(None, first.recipe, names, opened)
     emit(progress, StageStarted("gathering evidence", len(batches)))
     found = evidence.collect(
-        opened, batches, names, layers=layers, reference=second, progress=ticker(progress), compute=first.compute
-    )
+        opened, batches, names, layers=layers, reference=second, progress=ticker(progress),
+        idle=Engine(first).idle, compute=first.compute,
+    )  # fmt: skip
     return found, batches.source, batches
 
 
@@ -291,15 +295,18 @@ def _solve(
     emit(progress, StageStarted("solving", len(layers)))
     homes = {name: {layer.name: layer for layer in target.candidates} for name, target in targets.items()}
     for layer in layers:
+        if never_called(layer, store[layer.name]):
+            for name in targets:
+                engines[name].leave_layer(layer)
+            continue
         stored, known = layer.read(), store[layer.name]
         for name, (solved, seconds) in _solve_layer(layer.name, stored, known, engines, chains).items():
             if name in targets:
                 homes[name][layer.name].write(solved.weight)
                 engines[name].record(layer, solved)
                 spent[name] += seconds
-    digest = "+".join(store.data)
     return {
-        name: result_of(engines[name], target, spent[name], source, digest, dense_hash)
+        name: result_of(engines[name], target, spent[name], source, "+".join(store.data), dense_hash)
         for name, target in targets.items()
     }
 
