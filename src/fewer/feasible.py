@@ -1,15 +1,15 @@
-"""What a plan refuses because the run would: known from the recipe, the configuration and the headers alone."""
+"""Which layers a recipe takes, and what a plan refuses because the run would: known before a weight is read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fewer.input_recipe import budget_of
-from fewer.method import FewerError
+from fewer.method import FewerError, find
 from fewer.recipe import Recipe
 
-__all__ = ["check_feasible"]
+__all__ = ["check_feasible", "take"]
 
 
 class _Entry(Protocol):
@@ -19,6 +19,47 @@ class _Entry(Protocol):
     def block(self) -> int | None: ...
     @property
     def kind(self) -> str: ...
+    @property
+    def default(self) -> bool: ...
+    @property
+    def tied(self) -> str: ...
+    @property
+    def has_bias(self) -> bool: ...
+
+
+E = TypeVar("E", bound=_Entry)
+
+
+def take(entries: Sequence[E], recipe: Recipe) -> tuple[list[E], dict[str, str]]:
+    """The layers that a recipe takes, and by name why each of the others is left alone.
+
+    Raises:
+        FewerError: a filter that matches nothing, or no layer is left.
+    """
+    from fewer.adapt.layers import select_layers
+
+    named = select_layers(entries, only=recipe.only, skip=recipe.skip)
+    chosen = [entry for entry in named if entry.tied not in {other.name for other in named}]
+    if not chosen:
+        raise FewerError("no layer is left to prune; loosen only or skip")
+    if recipe.unit == "input" and not recipe.only:
+        first = chosen[0]
+        chosen = [entry for entry in chosen if entry.kind == "linear"]
+        if not chosen:
+            said = f"'{first.name}' is of kind {first.kind}, and so are the others"
+            raise FewerError(f"unit 'input' cuts inputs of linear layers, and this model has none: {said}")
+    taken, met = {entry.name for entry in chosen}, {entry.name for entry in named}
+    return chosen, {e.name: _reason(e, recipe, e.name in met) for e in entries if e.name not in taken}
+
+
+def _reason(entry: _Entry, recipe: Recipe, named: bool) -> str:
+    if recipe.only and entry.tied:
+        return f"its weight is that of {entry.tied}"
+    if named and entry.kind != "linear":
+        return f"of kind {entry.kind}: inputs are cut in linear layers"
+    if not entry.default and not recipe.only:
+        return "embedding" if entry.kind == "embedding" else "left alone unless named: head, router or tied weight"
+    return "not among only" if recipe.only else "named by skip"
 
 
 def check_feasible(recipe: Recipe, chosen: Sequence[_Entry], evidence: Iterable[str], unit: str) -> None:
@@ -32,16 +73,20 @@ def check_feasible(recipe: Recipe, chosen: Sequence[_Entry], evidence: Iterable[
 
     Raises:
         FewerError: an embedding whose inputs would be measured, a layer outside the blocks that is judged by its block,
-            an input cut of something that is not linear, a budget of single weights for a pattern of more, or a
-            schedule that leaves (0, 1].
+            an input cut of something that is not linear, an update of a bias that is not there, a budget of single
+            weights for a pattern of more, or a schedule that leaves (0, 1].
     """
     wanted = set(evidence)
+    needs_bias = recipe.unit != "input" and "bias" in find("update", recipe.update).writes
     for entry in chosen:
         if entry.kind == "embedding" and wanted:
             said = "has no inputs to measure, only its weight: skip it, or choose score 'magnitude' with update 'zero'"
             raise FewerError(f"layer '{entry.name}' is an embedding: it {said}")
         if entry.block is None and "block_similarity" in wanted:
             raise FewerError(f"layer '{entry.name}' lies in no block, so it has no block_similarity: skip it")
+        if needs_bias and not entry.has_bias:
+            said = f"has no bias, which update '{recipe.update}' adds to: choose another update or skip it"
+            raise FewerError(f"layer '{entry.name}' {said}")
         if recipe.unit == "input" and entry.kind != "linear":
             said = "inputs are cut in linear layers: skip it"
             raise FewerError(f"layer '{entry.name}' is of kind {entry.kind}; {said}")

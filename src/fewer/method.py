@@ -85,6 +85,7 @@ class Method:
     status: Status
     note: str
     within: str = ""
+    writes: tuple[str, ...] = ("weight",)
 
     @property
     def family(self) -> str:
@@ -161,6 +162,7 @@ def method(
     status: Status = "exact",
     note: str = "",
     within: str = "",
+    writes: tuple[str, ...] = ("weight",),
 ) -> Callable[[F], F]:
     """Register a function or class under `(kind, name)` and return it unchanged.
 
@@ -173,6 +175,7 @@ def method(
         status: `exact` (the paper's rule, element for element), `variant` (a stated difference), `ours`.
         note: the stated difference, or what was checked against what.
         within: who competes with whom by the paper's own habit (a score); empty stands for the layer.
+        writes: the parameters of a layer that it changes (an update); a layer without one of them is refused.
 
     Raises:
         FewerError: the name is not lower-case words, or is already taken (both places are named).
@@ -188,7 +191,7 @@ def method(
         ):
             places = f"{old.target.__module__}.{old.target.__qualname__} and {target.__module__}.{target.__qualname__}"
             raise FewerError(f"{kind} '{name}' is registered twice: {places}")
-        _entries[kind, name] = Method(kind, name, target, tuple(papers), formula, unit, status, note, within)
+        _entries[kind, name] = Method(kind, name, target, tuple(papers), formula, unit, status, note, within, writes)
         return target
 
     return register

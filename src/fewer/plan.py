@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fewer.budget.allocation import Counts
 from fewer.compute import most, resolve
-from fewer.feasible import check_feasible
+from fewer.feasible import check_feasible, take
 from fewer.input_recipe import budget_of
 from fewer.method import FewerError, Method, find, nearest
 from fewer.recipe import Recipe
@@ -55,6 +55,8 @@ class _Entry(Protocol):
     def dimensions(self) -> tuple[int, ...]: ...
     @property
     def tied(self) -> str: ...
+    @property
+    def has_bias(self) -> bool: ...
 
 
 class _Outline(Protocol):
@@ -191,7 +193,8 @@ def make_plan(outline: _Outline, recipe: Recipe) -> Plan:
 
     recipe = recipe.resolve()
     pattern = parse(recipe.pattern)
-    chosen, excluded = _choose(outline.candidates, recipe)
+    chosen, left = take(outline.candidates, recipe)
+    excluded = tuple(Excluded(e.name, e.shape, left[e.name]) for e in outline.candidates if e.name in left)
     excluded += tuple(Excluded(name, shape, _UNSEEN) for name, shape in outline.unseen)
     for entry in chosen:
         pattern.check(entry.shape, entry.name)
@@ -291,27 +294,6 @@ def _depths(blocks: Mapping[str, int | None]) -> dict[str, float]:
     last = max((block for block in blocks.values() if block is not None), default=0)
     place = {name: index / max(len(blocks) - 1, 1) for index, name in enumerate(blocks)}
     return {name: place[name] if block is None else block / max(last, 1) for name, block in blocks.items()}
-
-
-def _choose(entries: Sequence[_Entry], recipe: Recipe) -> tuple[list[_Entry], tuple[Excluded, ...]]:
-    """The layers that the filters leave, and the reason for each of the others."""
-    from fewer.adapt.layers import select_layers
-
-    named = select_layers(entries, only=recipe.only, skip=recipe.skip)
-    chosen = [entry for entry in named if entry.tied not in {other.name for other in named}]
-    if not chosen:
-        raise FewerError("no layer is left to prune; loosen only or skip")
-    taken = {entry.name for entry in chosen}
-    rest = tuple(Excluded(e.name, e.shape, _reason(e, recipe)) for e in entries if e.name not in taken)
-    return chosen, rest
-
-
-def _reason(entry: _Entry, recipe: Recipe) -> str:
-    if recipe.only and entry.tied:
-        return f"its weight is that of {entry.tied}"
-    if not entry.default and not recipe.only:
-        return "embedding" if entry.kind == "embedding" else "left alone unless named: head, router or tied weight"
-    return "not among only" if recipe.only else "named by skip"
 
 
 def _measures_damage(recipe: Recipe, chosen: Sequence[_Entry], evidence: Sequence[str]) -> bool:

@@ -161,3 +161,11 @@ def test_streamed_equals_in_memory(kind, tmp_path, monkeypatch):
     assert streamed.layers == memory.layers and len(memory.layers) == 14 - (2 if kind is Tied else 1)
     found = streamed.model.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in memory.model.state_dict().items())
+
+
+def test_each_group_of_a_convolution_shifts_its_own_part_of_the_bias():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2), nn.ReLU(), nn.Conv2d(8, 2, 1)), torch.randn(4, 4, 6, 6) + 1
+    done = fewer.prune(model, x, score="wanda", update="bias", only=["0*"])
+    before, after = (m[0](x).mean((0, 2, 3)).detach() for m in (model, done.model))
+    torch.testing.assert_close(before, after, rtol=0.0, atol=1e-5)

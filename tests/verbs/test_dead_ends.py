@@ -11,6 +11,7 @@ from torch import nn
 import fewer
 from fewer.events import Note
 from fewer.method import FewerError
+from fewer.verbs.evaluate import evaluate
 
 VISION = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=8)
 
@@ -33,6 +34,35 @@ def test_a_tower_is_left_alone_under_text_and_the_directory_opened_in_memory(tmp
     left = [row.name for row in done.layers if row.kept == row.total]
     assert left and all("vision_tower" in name for name in left)
     assert (tmp_path / "out" / "config.json").is_file() and not (tmp_path / "out.partial").exists()
+
+
+SMALL = dict(vocab_size=64, hidden_size=16, num_hidden_layers=2)
+LED_ON = {
+    "falcon-mamba": lambda: hf.FalconMambaForCausalLM(hf.FalconMambaConfig(**SMALL, state_size=4)),
+    "jamba": lambda: hf.JambaForCausalLM(
+        hf.JambaConfig(
+            **SMALL, intermediate_size=32, num_attention_heads=2, num_key_value_heads=2, attn_layer_period=2,
+            attn_layer_offset=1, expert_layer_period=2, num_experts=2, mamba_d_state=4, use_mamba_kernels=False,
+        )
+    ),
+    "xlnet": lambda: hf.XLNetLMHeadModel(hf.XLNetConfig(vocab_size=64, d_model=16, n_layer=2, n_head=2, d_inner=32)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", LED_ON)
+@pytest.mark.parametrize("unit", ["weight", "input"])
+def test_a_default_run_of_a_directory_ends_in_a_model(family, unit, tmp_path):
+    torch.manual_seed(0)
+    LED_ON[family]().save_pretrained(tmp_path / "dense")
+    done = fewer.prune(tmp_path / "dense", zoo.sample("llama"), unit=unit, keep=0.5, out=tmp_path / "out")
+    assert 0.2 < done.sparsity <= 0.51 and (tmp_path / "out" / "config.json").is_file()
+
+
+def test_the_decoding_of_a_model_with_a_state_is_timed(monkeypatch):
+    monkeypatch.setattr("fewer.runtime.bench._COLD_BYTES", 0)
+    model = LED_ON["falcon-mamba"]().eval()
+    found = fewer.bench(model, batches=(1,), prompt=2, steps=1, prefills=1, inputs="")
+    assert {row["phase"] for row in found.timings} == {"prefill", "decode"}
 
 
 def test_a_named_tower_is_refused_with_a_glob():
@@ -73,12 +103,14 @@ def test_an_encoder_decoder_learns_to_go_on_with_a_text(tmp_path):
     assert tuple(data[0]["input_ids"].shape) == tuple(data[0]["labels"].shape) == (2, 8)
     assert "read by the encoder up to token 8, predicted by the decoder" in data.source
     assert len(fewer.prune(opened, data, score="wanda").masks) == 32
+    assert evaluate(opened, tmp_path / "a.txt", context=16).context == 16
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (dict(score="wanda", only=["model.embed_tokens"]), "'model.embed_tokens' is an embedding: it has no inputs"),
+        (dict(score="wanda", update="bias"), r"q_proj' has no bias, which update 'bias' adds to: choose another"),
         (dict(score="magnitude", pattern="16x1", budget="lamp"), "budget 'lamp' counts single weights"),
         (dict(score="magnitude", update="net-trim", update_options={"rho": -1.0}), "rho must be positive"),
         (
@@ -96,4 +128,13 @@ def test_the_plan_refuses_what_the_run_would(given, message):
 
 def test_inputs_of_what_is_not_linear_are_refused_by_the_plan():
     with pytest.raises(FewerError, match="is of kind conv1d; inputs are cut in linear layers: skip it"):
+        fewer.plan_for(zoo.make("gpt2"), fewer.Recipe(unit="input", only=("*attn*",)))
+    with pytest.raises(FewerError, match=r"this model has none: '.*c_attn' is of kind conv1d, and so are the others"):
         fewer.plan_for(zoo.make("gpt2"), fewer.Recipe(unit="input"))
+
+
+def test_inputs_of_experts_are_left_whole_with_the_reason():
+    plan = fewer.plan_for(zoo.make("mixtral"), fewer.Recipe(unit="input"))
+    assert {row.kind for row in plan.rows} == {"linear"}
+    left = [row.reason for row in plan.excluded if "experts" in row.name]
+    assert left and set(left) == {"of kind expert: inputs are cut in linear layers"}

@@ -89,6 +89,11 @@ class Layer:
         """Bytes that the dense weight takes."""
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether every module that uses it adds a bias to its output."""
+        return all(getattr(module, "bias", None) is not None for module in self.uses)
+
     def tensor(self) -> Tensor:
         """The stored parameter, all slices of it, in the framework's own shape."""
         value: Tensor | None = getattr(self.module, self.parameter)

@@ -40,6 +40,7 @@ class LayerOutline:
     bytes: int
     blocks: tuple[int, ...] = ()
     tied: str = ""
+    has_bias: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -153,9 +154,9 @@ def _quick(path: Path) -> Outline | None:
 
 def _row(layer: Layer, type_: str, width: int) -> LayerOutline:
     size = layer.shape[0] * layer.shape[1] * width
-    place = (layer.blocks, layer.tied)
+    rest = (layer.blocks, layer.tied, layer.has_bias)
     return LayerOutline(
-        layer.name, layer.shape, layer.block, layer.kind, type_, layer.default, layer.dimensions, size, *place
+        layer.name, layer.shape, layer.block, layer.kind, type_, layer.default, layer.dimensions, size, *rest
     )
 
 

@@ -27,6 +27,8 @@ __all__ = ["OWN", "TORCH", "Bench", "Timing", "bench", "contenders", "own_dense"
 
 _CLASSES = (nn.Linear, NativeLinear)
 TORCH, OWN = "torch dense", "own dense"
+#: Where a model hands out what it has read so far, to be handed in with the next token.
+_STATES = ("past_key_values", "cache_params", "state", "mems")
 #: Models that read less than this would stay in the caches of a processor from one step to the next.
 _COLD_BYTES = 256_000_000
 
@@ -195,13 +197,13 @@ def _race(
 ) -> _Times:
     """Seconds of every call and seconds inside of its linear layers, contenders in a new random order every turn."""
     times: _Times = {}
-    caches: dict[str, Any] = {}
+    states: dict[str, dict[str, Any]] = {}
     order = list(models)
     chill = _chill(models.values())
     watches = {name: _Watch(model, clock) for name, model in models.items()}
 
     def call(name: str, phase: Literal["prefill", "decode"], counts: bool, here: torch.Tensor) -> None:
-        past = {} if phase == "prefill" else {"past_key_values": caches[name]}
+        past = {} if phase == "prefill" else states[name]
         chill()
         watch = watches[name]
         watch.inside = 0.0
@@ -210,7 +212,10 @@ def _race(
         spent = clock() - start
         if counts:
             times.setdefault((name, phase), []).append((spent, watch.inside))
-        caches[name] = out.past_key_values
+        held = out if isinstance(out, Mapping) else {}
+        states[name] = {key: held[key] for key in _STATES if held.get(key) is not None}
+        if not states[name]:
+            raise FewerError(f"{type(models[name]).__name__} keeps nothing of what it has read: no decoding to time")
 
     try:
         with torch.inference_mode():

@@ -17,6 +17,7 @@ __all__ = ["bias"]
     papers=[Paper("Fluctuation-based Adaptive Structured Pruning for Large Language Models", 2023, "2312.11983")],
     formula="W' = M * W;  b' = b + ((1 - M) * W) mean(x)",
     unit="weight",
+    writes=("weight", "bias"),
     note="the paper compensates dropped channels; for whole columns this is its rule, for single weights the same "
     "formula applies entry by entry",
 )
@@ -50,4 +51,6 @@ def bias(weight: Array, mask: Mask, input_mean: Array, /) -> Updated:
     zeros = xp.zeros_like(weight)
     lost = xp.where(mask, zeros, weight)
     add = lost @ xp.astype(input_mean, weight.dtype)
-    return Updated(xp.where(mask, weight, zeros), mask, {"bias": "add `bias` to the layer's bias"}, add)
+    return Updated(
+        xp.where(mask, weight, zeros), mask, {"bias": "the bias takes over the mean output of what was dropped"}, add
+    )

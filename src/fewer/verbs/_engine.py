@@ -337,12 +337,11 @@ def ticker(progress: Progress | None) -> Callable[[int, int, str], None] | None:
 
 
 def _add_bias(layer: Layer, change: Tensor) -> None:
-    """Shift the bias of a layer, in every module that uses it; one without a bias cannot take it."""
+    """Shift the bias of a layer (one group's part of it, in a grouped convolution), in every module that uses it."""
     import torch
 
-    found = {id(bias): bias for module in layer.uses if (bias := getattr(module, "bias", None)) is not None}
-    if any(getattr(module, "bias", None) is None for module in layer.uses):
-        raise FewerError(f"layer '{layer.name}' has no bias to compensate with; choose another update or skip it")
+    found: dict[int, Any] = {id(module.bias): module.bias for module in layer.uses}
+    first = len(change) * (layer.index or 0)
     with torch.no_grad():
         for bias in found.values():
-            bias.add_(change.to(bias.dtype))
+            bias[first : first + len(change)] += change.to(bias.dtype)

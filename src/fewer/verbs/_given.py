@@ -210,8 +210,10 @@ def windows(data: Any, model: Any, context: int | None, batch: int) -> Cut:
         raise FewerError(f"context is {context}; a window needs at least 2 tokens to predict one")
     if isinstance(data, str | Path):
         path = "demo:evaluation" if str(data) == "demo" else data
-        found = text(path, opened_of(model), samples=None, length=context or CONTEXT, batch=batch)
-    elif isinstance(data, Tensor) and data.ndim == 1 and not data.is_floating_point():
+        context = context or CONTEXT
+        found = text(path, opened_of(model), samples=None, length=context, batch=batch)
+        return Cut(tuple(found), context, f"{found.source} (sha256 {found.hash[:12]})")
+    if isinstance(data, Tensor) and data.ndim == 1 and not data.is_floating_point():
         found = batches(_rows(data, context or min(CONTEXT, data.numel())), batch=batch, source="tokens")
     else:
         found = batches(data, batch=batch)
