@@ -49,6 +49,9 @@ LED_ON = {
 }  # fmt: skip
 
 
+LED_ON["gemma"] = gemma
+
+
 @pytest.mark.parametrize("family", LED_ON)
 @pytest.mark.parametrize("unit", ["weight", "input"])
 def test_a_default_run_of_a_directory_ends_in_a_model(family, unit, tmp_path):
@@ -58,9 +61,10 @@ def test_a_default_run_of_a_directory_ends_in_a_model(family, unit, tmp_path):
     assert 0.2 < done.sparsity <= 0.51 and (tmp_path / "out" / "config.json").is_file()
 
 
-def test_the_decoding_of_a_model_with_a_state_is_timed(monkeypatch):
+@pytest.mark.parametrize("family", ["falcon-mamba", "gemma"])
+def test_the_decoding_of_a_model_with_a_state_or_a_tower_is_timed(family, monkeypatch):
     monkeypatch.setattr("fewer.runtime.bench._COLD_BYTES", 0)
-    model = LED_ON["falcon-mamba"]().eval()
+    model = LED_ON[family]().eval()
     found = fewer.bench(model, batches=(1,), prompt=2, steps=1, prefills=1, inputs="")
     assert {row["phase"] for row in found.timings} == {"prefill", "decode"}
 

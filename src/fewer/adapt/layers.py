@@ -92,7 +92,7 @@ class Layer:
     @property
     def has_bias(self) -> bool:
         """Whether every module that uses it adds a bias to its output."""
-        return all(getattr(module, "bias", None) is not None for module in self.uses)
+        return all(module._parameters.get("bias") is not None for module in self.uses)
 
     def tensor(self) -> Tensor:
         """The stored parameter, all slices of it, in the framework's own shape."""

@@ -14,7 +14,7 @@ from fewer.method import FewerError
 
 __all__ = [
     "Enough", "call", "evaluating", "forward", "has_target", "loss", "mask_of", "next_tokens", "predicts_next",
-    "scores_classes",
+    "scores_classes", "vocabulary_of",
 ]  # fmt: skip
 
 
@@ -204,9 +204,17 @@ def _device(module: nn.Module) -> torch.device:
     return next((p.device for p in module.parameters() if p.device.type != "meta"), torch.device("cpu"))
 
 
+def vocabulary_of(module: nn.Module) -> int | None:
+    """How many tokens a model knows: what its configuration says, or the part of it that is about text."""
+    config: Any = getattr(module, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    size = getattr(text, "vocab_size", None)
+    return size if isinstance(size, int) else None
+
+
 def _check_tokens(module: nn.Module, ids: Tensor | None) -> None:
-    size = getattr(getattr(module, "config", None), "vocab_size", None)
-    if ids is None or not isinstance(size, int):
+    size = vocabulary_of(module)
+    if ids is None or size is None:
         return
     worst = int(ids.max())
     if worst >= size or int(ids.min()) < 0:

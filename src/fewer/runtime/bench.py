@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from fewer.adapt.run import vocabulary_of
 from fewer.method import FewerError
 from fewer.runtime.inputs import shared_copy, sparsify_inputs
 from fewer.runtime.linear import GemvLinear, NativeLinear, PackedLinear
@@ -132,7 +133,7 @@ def bench(
     if steps < 1 or not named:
         raise FewerError("bench needs at least one model and one step")
     first = next(iter(named.values()))
-    vocabulary = getattr(getattr(first, "config", None), "vocab_size", None)
+    vocabulary = vocabulary_of(first)
     if vocabulary is None:
         raise FewerError(f"bench needs a causal language model; {type(first).__name__} has no vocabulary size")
     clock, name = (time.thread_time, "thread CPU time") if torch.get_num_threads() == 1 else (time.perf_counter, "wall")

@@ -177,11 +177,12 @@ class _Field:
         import torch
 
         from fewer.adapt.data import batches
+        from fewer.adapt.run import vocabulary_of
 
         if calibration is not None:
             cut = DataSettings(samples=32, length=128, seed=self.seed, text_field=text_field)
             return read(calibration, self.dense, cut)
-        vocabulary = getattr(self.dense.config, "vocab_size", None)
+        vocabulary = vocabulary_of(self.dense.module)
         if vocabulary is None:
             raise FewerError("bench needs a causal language model; this one has no vocabulary size")
         if self.cuts is None and self.inputs:

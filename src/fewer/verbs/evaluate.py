@@ -228,9 +228,10 @@ def _measure_batch(
 
 def _logits(module: torch.nn.Module, cut: Any) -> int:
     """How many numbers a language model gives for the first batch: each of the batches side by side holds as many."""
+    from fewer.adapt.run import vocabulary_of
+
     tokens = cut.batches[0].get("input_ids")
-    vocabulary = getattr(getattr(module, "config", None), "vocab_size", None)
-    return tokens.numel() * vocabulary if tokens is not None and isinstance(vocabulary, int) else 0
+    return 0 if tokens is None else tokens.numel() * (vocabulary_of(module) or 0)
 
 
 def _outputs(module: torch.nn.Module, inputs: Mapping[str, Tensor], name: str, place: int) -> Tensor:
