@@ -79,6 +79,12 @@ def test_limits_between_penalties():
         np.testing.assert_allclose(other.prox(w, 0.7), l1, atol=1e-8, err_msg=str(other))
 
 
+def test_a_jump_without_a_price_still_parts_two_stretches():
+    w, grad = np.array([2.0, -1.0, 0.0]), np.array([-0.5, 0.5, 0.2])
+    assert float(P.Fused(0.0, sparse=0.5).residual(w, grad)) == 0
+    np.testing.assert_allclose(float(P.Fused(0.0, sparse=0.5).residual(w, -grad)), 2**0.5)
+
+
 def test_nuclear_of_a_diagonal_is_l1():
     w = np.array([3.0, -1.0, 0.2])
     np.testing.assert_allclose(np.diag(P.Nuclear(0.5).prox(np.diag(w), 1.0)), P.L1(0.5).prox(w, 1.0), atol=1e-12)

@@ -102,8 +102,9 @@ class Fused:
         """Distance to the subdifferential: on each flat stretch, what denoising leaves of the pull."""
         xp = array_namespace(w, grad)
         d = w.shape[0]
-        jumps = [0.0, *(self.lam * float(s) for s in xp.sign(w[1:] - w[:-1])), 0.0] if d else [0.0]
-        cuts = [0, *(i for i in range(1, d) if jumps[i] != 0.0), d]
+        steps = [0.0, *(float(s) for s in xp.sign(w[1:] - w[:-1])), 0.0] if d else [0.0]
+        jumps = [self.lam * step for step in steps]
+        cuts = [0, *(i for i in range(1, d) if steps[i] != 0.0), d]
         pull = [-float(g) for g in grad]
         total = 0.0
         for start, stop in pairwise(cuts):
