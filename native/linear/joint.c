@@ -87,34 +87,14 @@ static void straighten(JointTask *t)
             j->row.bend[i] *= level;
 }
 
-/* One quadratic model on the groups in use or out of place, and a step towards its solution; 0 if nothing was gained. */
-static int newton(JointTask *t, double kkt)
+/* Curvature of some columns, with the constants that follow them left out: pull = own^{-1} cross, H loses cross' pull. */
+static int model(JointTask *t, int64_t count, int64_t m)
 {
     Joint *j = t->j;
-    Quadratic *w = &t->quadratic;
-    const int64_t K = j->K, q = j->q, n = j->row.n;
-    int64_t count = 0, groups = 0, m = 0;
-    double *one = t->prices, *two = one + t->groups, *ridge = two + t->groups;
-    for (int64_t g = 0; g < t->groups; g++) {
-        const int64_t at = t->first[g] * K, k = t->first[g + 1] * K - at;
-        if (fewer_joint_shut(t, g))
-            continue;
-        const int open = fewer_joint_free(t, g);
-        if (!open && fewer_dot(j->b + at, j->b + at, k) == 0 &&
-            fewer_joint_beyond(t->grad + at, k, t->lam * t->one[g]) <= t->lam * t->two[g])
-            continue;
-        one[groups] = open ? 0 : t->lam * t->one[g], two[groups] = open ? 0 : t->lam * t->two[g];
-        ridge[groups] = open ? 0 : t->lam * t->ridge[g];
-        t->starts[groups++] = m;
-        for (int64_t a = t->first[g]; a < t->first[g + 1]; a++)
-            t->columns[count++] = a;
-        m += k;
-    }
-    t->starts[groups] = m;
+    const int64_t q = j->q;
+    double *pulled = t->pulled, *back = t->shifts;
     straighten(t);
     fewer_joint_curvature(j, t->columns, count);
-    /* Constants follow the coefficients: pull = own^{-1} cross, and H loses cross' pull. */
-    double *pulled = t->pulled, *back = t->shifts;
     for (int64_t e = 0; e < m; e++) {
         double *own = pulled + q * m;
         memcpy(own, j->own, (size_t)(q * q) * sizeof(double));
@@ -128,7 +108,22 @@ static int newton(JointTask *t, double kkt)
     for (int64_t k = 0; k < q; k++)
         for (int64_t e = 0; e < m; e++)
             fewer_axpy(-j->cross[k * m + e], pulled + k * m, j->H + e * m, m);
-    w->m = m, w->groups = groups, w->start = t->starts, w->one = one, w->two = two, w->ridge = ridge, w->H = j->H;
+    t->built = j->family == SQUARED && count == j->row.p;
+    return 1;
+}
+
+/* One quadratic model on the columns in use or out of place, and a step towards its solution; 0 if nothing was gained. */
+static int newton(JointTask *t, double kkt)
+{
+    Joint *j = t->j;
+    Quadratic *w = &t->quadratic;
+    const int64_t K = j->K, q = j->q, n = j->row.n;
+    double *pulled = t->pulled;
+    int64_t count = 0;
+    const int64_t m = t->prices->choose(t, &count);
+    if (!(t->built && count == j->row.p) && !model(t, count, m))
+        return 0;
+    w->m = m, w->H = j->H;
     for (int64_t a = 0; a < count; a++)
         for (int64_t k = 0; k < K; k++) {
             const int64_t e = a * K + k, i = t->columns[a] * K + k;
@@ -136,7 +131,7 @@ static int newton(JointTask *t, double kkt)
             for (int64_t r = 0; r < q; r++)
                 w->g[e] += pulled[r * m + e] * j->cgrad[r];
         }
-    fewer_quadratic_solve(w, 1e-3 * kkt);
+    t->prices->solve(t, 1e-3 * kkt);
     double *change = t->shifts, *c = t->shifts + q;
     for (int64_t k = 0; k < q; k++)
         change[k] = -j->cgrad[k];
@@ -157,7 +152,7 @@ static int newton(JointTask *t, double kkt)
             for (int64_t r = 0; r < q; r++)
                 change[r] -= step * pulled[r * m + e];
         }
-    const double before = j->f + fewer_joint_price(t, j->b);
+    const double before = j->f + t->prices->price(t, j->b);
     double take = 1, cost = INFINITY;
     for (int half = 0; half < 40; half++, take *= 0.5) {
         for (int64_t a = 0; a < count; a++)
@@ -165,7 +160,7 @@ static int newton(JointTask *t, double kkt)
                 const int64_t e = a * K + k, i = t->columns[a] * K + k;
                 t->b[i] = take == 1 ? w->z[e] : j->b[i] + take * (w->z[e] - j->b[i]);
             }
-        cost = look(t, take, change, c) + fewer_joint_price(t, t->b);
+        cost = look(t, take, change, c) + t->prices->price(t, t->b);
         if (cost <= before + 1e-15 * fabs(before))
             break;
     }
@@ -188,15 +183,15 @@ static void solve(JointTask *t, double *out)
     for (int idle = 0;; rounds++) {
         settle(t);
         fewer_joint_gradient(t);
-        gap = fewer_joint_certify(t, &scale, &kkt);
+        gap = t->prices->certify(t, &scale, &kkt);
         /* Steps that lower the objective by no more than rounding sharpen the gap a few times, and no more. */
-        if (gap <= t->goal || rounds >= t->most || idle > 3)
+        if ((kkt <= t->near && !(gap > t->goal)) || rounds >= t->most || idle > 3)
             break;
         const int gained = newton(t, kkt);
         idle = gained || kkt < 0.5 * best ? 0 : idle + 1;
         best = kkt < best ? kkt : best;
     }
-    out[0] = gap, out[1] = kkt, out[2] = (double)rounds, out[3] = t->j->f + fewer_joint_price(t, t->j->b), out[4] = scale;
+    out[0] = gap, out[1] = kkt, out[2] = (double)rounds, out[3] = t->j->f + t->prices->price(t, t->j->b), out[4] = scale;
 }
 
 /* Carry the last two solutions on in a straight line, signs and empty groups kept, where that lowers the objective. */
@@ -204,7 +199,7 @@ static void extrapolate(JointTask *t, const double *b_old, const double *c_old, 
 {
     Joint *j = t->j;
     const int64_t K = j->K, n = j->row.n, size = j->row.p * K;
-    const double here = j->f + fewer_joint_price(t, j->b);
+    const double here = j->f + t->prices->price(t, j->b);
     double *change = t->shifts, *c = t->shifts + j->q;
     memset(t->line, 0, (size_t)(K * n) * sizeof(double));
     memcpy(t->b, j->b, (size_t)size * sizeof(double));
@@ -217,7 +212,7 @@ static void extrapolate(JointTask *t, const double *b_old, const double *c_old, 
         }
     for (int64_t k = 0; k < j->q; k++)
         change[k] = ratio * (j->c[k] - c_old[k]);
-    if (look(t, 1, change, c) + fewer_joint_price(t, t->b) < here) {
+    if (look(t, 1, change, c) + t->prices->price(t, t->b) < here) {
         memcpy(j->b, t->b, (size_t)size * sizeof(double));
         land(t, c);
     }
@@ -250,15 +245,16 @@ static double *take(double **next, int64_t count)
     return at;
 }
 
-/* joint_path(n, p, K, q, family, shape, X, y, s, risk, groups, first, one, two, ridge, count, lams, goal, most, b, c,
- * eta, B, C, stats, slopes): shape holds the two parameters of a loss of rows and the floor; risk is 0, or the
- * addresses (sizes, terms, group, tail, owner, event, share, each) of sorted rows; B (count x p K), C (count x q),
- * stats (count x 5): gap, KKT distance, Newton steps, objective, scale; slopes (count x K n) or 0. */
+/* joint_newton(n, p, K, q, family, shape, X, y, s, risk, groups, first, one, two, ridge, count, lams, goal, most, b, c,
+ * eta, B, C, stats, slopes, near, ordered): shape holds the two parameters of a loss of rows and the floor; risk is 0, or
+ * the addresses (sizes, terms, group, tail, owner, event, share, each) of sorted rows; B (count x p K), C (count x q),
+ * stats (count x 5): gap, KKT distance, Newton steps, objective, scale; slopes (count x K n) or 0; ordered is 0, or kind,
+ * paid, k, fixed, share and `paid` scales: prices in place of those of the groups, which are then single columns. */
 PyObject *fewer_joint_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)self;
-    if (nargs != 26) {
-        PyErr_SetString(PyExc_TypeError, "joint_path takes 26 arguments");
+    if (nargs != 28) {
+        PyErr_SetString(PyExc_TypeError, "joint_newton takes 28 arguments");
         return NULL;
     }
     Joint j = {0};
@@ -279,6 +275,8 @@ PyObject *fewer_joint_path(PyObject *self, PyObject *const *args, Py_ssize_t nar
     j.b = PyLong_AsVoidPtr(args[19]), j.c = PyLong_AsVoidPtr(args[20]), m->eta = PyLong_AsVoidPtr(args[21]);
     double *B = PyLong_AsVoidPtr(args[22]), *C = PyLong_AsVoidPtr(args[23]), *stats = PyLong_AsVoidPtr(args[24]);
     double *slopes = PyLong_AsVoidPtr(args[25]);
+    t.near = PyFloat_AsDouble(args[26]);
+    const double *ordered = PyLong_AsVoidPtr(args[27]);
     if (PyErr_Occurred())
         return NULL;
     m->one = shape[0], m->two = shape[1], j.floor = shape[2], m->intercept = j.q > 0;
@@ -289,13 +287,18 @@ PyObject *fewer_joint_path(PyObject *self, PyObject *const *args, Py_ssize_t nar
         r.share = (const double *)(intptr_t)risk[6], r.each = (const double *)(intptr_t)risk[7];
         j.risk = &r;
     }
-    t.j = &j;
+    t.j = &j, t.prices = ordered ? &fewer_ordered_prices : &fewer_group_prices;
+    Ordered *o = &t.ordered;
+    if (ordered) {
+        o->kind = (int)ordered[0], o->paid = (int64_t)ordered[1], o->k = (int64_t)ordered[2];
+        o->fixed = ordered[3], o->share = ordered[4], o->scales = ordered + 5;
+    }
     const int64_t n = m->n, p = m->p, K = j.K, q = j.q, width = K * n, size = p * K;
     const int64_t sums = risk ? 2 * r.sizes + r.terms + n + (p + 1) * (r.terms > n ? r.terms : n) : 0;
     const int64_t whole = 7 * width + 2 * n + sums + 2 * size * size + size * q + 2 * q * q + 9 * size + 6 * q +
-                          3 * t.groups + size * q + 16;
+                          3 * t.groups + size * q + (ordered ? 15 * size : 0) + 16;
     double *block = calloc((size_t)whole, sizeof(double));
-    int64_t *index = calloc((size_t)(p + t.groups + size + 4), sizeof(int64_t));
+    int64_t *index = calloc((size_t)(p + t.groups + 4 * size + 4), sizeof(int64_t));
     if (block && index) {
         double *next = block;
         m->slope = take(&next, width), m->bend = take(&next, width), m->trial = take(&next, width + 2 * n);
@@ -304,11 +307,20 @@ PyObject *fewer_joint_path(PyObject *self, PyObject *const *args, Py_ssize_t nar
         j.H = take(&next, size * size), t.quadratic.M = take(&next, size * size);
         j.cross = take(&next, size * q), j.own = take(&next, q * q), t.pulled = take(&next, size * q + q * q);
         j.cgrad = take(&next, q), t.shifts = take(&next, 2 * q);
-        t.grad = take(&next, size), t.b = take(&next, size), t.prices = take(&next, 3 * t.groups);
+        t.grad = take(&next, size), t.b = take(&next, size), t.priced = take(&next, 3 * t.groups);
         t.quadratic.z = take(&next, size), t.quadratic.g = take(&next, size), t.quadratic.d = take(&next, size);
         t.quadratic.step = take(&next, size);
         double *store = take(&next, 2 * size + 2 * q);
         t.columns = index, t.starts = index + p, t.quadratic.active = t.starts + t.groups + 1;
+        o->order = t.quadratic.active + size, o->count = o->order + size, o->owner = o->count + size;
+        if (ordered) {
+            double **rooms[] = {&o->size, &o->fit, &o->mean, &o->near, &o->rhs, &o->old, &o->ahead};
+            for (size_t k = 0; k < sizeof rooms / sizeof rooms[0]; k++)
+                *rooms[k] = take(&next, size);
+            o->chain = take(&next, 8 * size);
+            for (int64_t k = 0; k < size; k++)
+                o->order[k] = k;
+        }
         Py_BEGIN_ALLOW_THREADS
         path(&t, lams, count, store, B, C, stats, slopes);
         Py_END_ALLOW_THREADS

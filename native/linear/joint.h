@@ -37,32 +37,70 @@ typedef struct {
     int64_t *active;
 } Quadratic;
 
-/* A path on its way: the problem, its groups and their prices, and the room that Newton steps need. */
+/* Prices that are no sums over groups, on the first `paid` of the columns; the others are free.  Each is linear or
+ * quadratic where ties, signs and order of the coefficients stay as they are. */
+enum { SLOPE = 1, KSUPPORT, CHAIN };
+
 typedef struct {
+    int kind;
+    int64_t paid, k;                    /* k of the k-support norm */
+    double fixed, share;                /* CHAIN: the price of magnitudes is fixed + share * lam */
+    const double *scales;               /* SLOPE: of the ranks, per unit of lam */
+    double *size, *fit, *mean, *near, *rhs, *old, *ahead, *chain;
+    int64_t *order, *count, *owner;     /* by decreasing magnitude; of a run; cluster of a column, or -1 */
+} Ordered;
+
+typedef struct JointTask JointTask;
+
+/* What the path asks of its prices. */
+typedef struct {
+    int64_t (*choose)(JointTask *t, int64_t *count); /* columns to move, and the model's prices; returns coefficients */
+    double (*price)(const JointTask *t, const double *b);
+    double (*certify)(JointTask *t, double *scale, double *kkt);
+    void (*solve)(JointTask *t, double tol); /* the quadratic model */
+} Prices;
+
+extern const Prices fewer_group_prices, fewer_ordered_prices;
+
+/* A path on its way: the problem, its groups and their prices, and the room that Newton steps need. */
+struct JointTask {
     Joint *j;
+    const Prices *prices;
+    Ordered ordered;
     int64_t groups, most;
     const int64_t *first;               /* of the columns of a group; groups + 1 */
     const double *one, *two, *ridge;
     int caution;                        /* how short the last steps had to be cut, for losses that are straight in parts */
-    double lam, goal;
+    int built;                          /* the curvature of all columns is there, and never changes */
+    double lam, goal, near;             /* the gap and the KKT distance to reach */
     double *grad;                       /* p K: minus X' slope */
     int64_t *columns, *starts;
-    double *prices, *shifts, *line, *trial, *b, *pulled;
+    double *priced, *shifts, *line, *trial, *b, *pulled;
     Quadratic quadratic;
-} JointTask;
+};
 
 int fewer_joint_shut(const JointTask *t, int64_t g);
 int fewer_joint_free(const JointTask *t, int64_t g);
 /* |soft(u, cut)|_2 over a group. */
 double fewer_joint_beyond(const double *u, int64_t k, double cut);
-double fewer_joint_price(const JointTask *t, const double *b);
 void fewer_joint_gradient(JointTask *t);
-/* The gap at the present point; `scale` of the dual point and the KKT distance beside it. */
-double fewer_joint_certify(JointTask *t, double *scale, double *kkt);
+/* What columns without a price may still gain, and more: it counts as gap. */
+double fewer_joint_slack(const JointTask *t, int64_t column, int64_t k);
 double fewer_joint_value(Joint *j, const double *eta, const double *c);
 void fewer_joint_slopes(Joint *j);
 void fewer_joint_curvature(Joint *j, const int64_t *columns, int64_t count);
 double fewer_joint_conjugate(const Joint *j, double scale);
+double fewer_ordered_value(Ordered *o, const double *z, double lam);
+/* z = argmin |z - v|^2 / (2 step) + price(z) on the first `paid` columns, v itself on the others. */
+void fewer_ordered_prox(Ordered *o, const double *v, double lam, double step, double *z);
+/* Distance of g, minus the gradient of the loss, to the subdifferential at z. */
+double fewer_ordered_distance(Ordered *o, const double *z, const double *g, double lam, int64_t columns);
+/* The least strength at which g has no pull on zeros (SLOPE). */
+double fewer_ordered_dual_norm(Ordered *o, const double *g);
+/* Sort by decreasing magnitude; returns how many are not zero. */
+int64_t fewer_ordered_sort(Ordered *o, const double *z);
+/* Over the m sorted magnitudes of a k-support norm: those that stand above the level which the others share. */
+int64_t fewer_ordered_top(const Ordered *o, int64_t m, double *level);
 double fewer_quadratic_distance(const Quadratic *t);
 void fewer_quadratic_solve(Quadratic *t, double tol);
 int fewer_cholesky_solve(double *M, double *x, int64_t m);

@@ -14,7 +14,7 @@ int fewer_joint_free(const JointTask *t, int64_t g)
     return !fewer_joint_shut(t, g) && (t->lam == 0 || (t->one[g] == 0 && t->two[g] == 0 && t->ridge[g] == 0));
 }
 
-double fewer_joint_price(const JointTask *t, const double *b)
+static double price(const JointTask *t, const double *b)
 {
     double sum = 0;
     for (int64_t g = 0; g < t->groups; g++) {
@@ -71,10 +71,20 @@ static double dual_norm(const double *u, int64_t k, double one, double two)
     return high;
 }
 
-double fewer_joint_certify(JointTask *t, double *scale, double *kkt)
+double fewer_joint_slack(const JointTask *t, int64_t column, int64_t k)
+{
+    const Model *m = &t->j->row;
+    const double *x = m->X + column * m->n, *w = m->bend + k * m->n;
+    const double u = fabs(t->grad[column * t->j->K + k]), b = fabs(t->j->b[column * t->j->K + k]);
+    double h = 0;
+    for (int64_t i = 0; i < m->n; i++)
+        h += w[i] * x[i] * x[i];
+    return u * (b + (h > 0 ? u / h : 0));
+}
+
+static double certify(JointTask *t, double *scale, double *kkt)
 {
     const Joint *j = t->j;
-    const Model *m = &j->row;
     double top = t->lam, worst = 0, slack = 0, dual = 0;
     for (int64_t g = 0; g < t->groups; g++) {
         const int64_t at = t->first[g] * j->K, k = t->first[g + 1] * j->K - at;
@@ -92,13 +102,8 @@ double fewer_joint_certify(JointTask *t, double *scale, double *kkt)
         const double off = size > 0 ? sqrt(sum) : sqrt(sum) - two;
         worst = off > worst ? off : worst;
         if (fewer_joint_free(t, g))
-            for (int64_t i = 0; i < k; i++) {
-                const double *x = m->X + (at + i) / j->K * m->n, *w = m->bend + (at + i) % j->K * m->n;
-                double h = 0;
-                for (int64_t r = 0; r < m->n; r++)
-                    h += w[r] * x[r] * x[r];
-                slack += fabs(u[i]) * (fabs(b[i]) + (h > 0 ? fabs(u[i]) / h : 0));
-            }
+            for (int64_t i = 0; i < k; i++)
+                slack += fewer_joint_slack(t, (at + i) / j->K, (at + i) % j->K);
         else if (ridge == 0 && fewer_joint_beyond(u, k, one) > two) {
             const double needed = dual_norm(u, k, t->one[g], t->two[g]);
             top = needed > top ? needed : top;
@@ -113,6 +118,40 @@ double fewer_joint_certify(JointTask *t, double *scale, double *kkt)
         }
     for (int64_t k = 0; k < j->q; k++)
         slack += fabs(j->cgrad[k] * j->c[k]);
-    const double gap = j->f + fewer_joint_price(t, j->b) + fewer_joint_conjugate(j, *scale) + dual + slack;
+    const double gap = j->f + price(t, j->b) + fewer_joint_conjugate(j, *scale) + dual + slack;
     return gap > 0 ? gap : (gap == gap ? 0 : INFINITY);
 }
+
+/* Groups in use or out of place. */
+static int64_t choose(JointTask *t, int64_t *count)
+{
+    const int64_t K = t->j->K;
+    int64_t groups = 0, m = 0;
+    double *one = t->priced, *two = one + t->groups, *ridge = two + t->groups;
+    for (int64_t g = 0; g < t->groups; g++) {
+        const int64_t at = t->first[g] * K, k = t->first[g + 1] * K - at;
+        if (fewer_joint_shut(t, g))
+            continue;
+        const int open = fewer_joint_free(t, g);
+        if (!open && fewer_dot(t->j->b + at, t->j->b + at, k) == 0 &&
+            fewer_joint_beyond(t->grad + at, k, t->lam * t->one[g]) <= t->lam * t->two[g])
+            continue;
+        one[groups] = open ? 0 : t->lam * t->one[g], two[groups] = open ? 0 : t->lam * t->two[g];
+        ridge[groups] = open ? 0 : t->lam * t->ridge[g];
+        t->starts[groups++] = m;
+        for (int64_t a = t->first[g]; a < t->first[g + 1]; a++)
+            t->columns[(*count)++] = a;
+        m += k;
+    }
+    t->starts[groups] = m;
+    Quadratic *w = &t->quadratic;
+    w->groups = groups, w->start = t->starts, w->one = one, w->two = two, w->ridge = ridge;
+    return m;
+}
+
+static void solve(JointTask *t, double tol)
+{
+    fewer_quadratic_solve(&t->quadratic, tol);
+}
+
+const Prices fewer_group_prices = {choose, price, certify, solve};

@@ -9,6 +9,6 @@ PyMethodDef linear_methods[] = {
     {"csc_tdot", FAST(fewer_csc_tdot), METH_FASTCALL, "Transposed sparse product with several vectors."},
     {"extremes", FAST(fewer_extremes), METH_FASTCALL, "How far gradients stand above their thresholds."},
     {"glm_path", FAST(fewer_glm_path), METH_FASTCALL, "Proximal Newton along a path, dense columns."},
-    {"joint_path", FAST(fewer_joint_path), METH_FASTCALL, "Proximal Newton on all parameters at once, dense columns."},
+    {"joint_newton", FAST(fewer_joint_path), METH_FASTCALL, "Proximal Newton on all parameters at once, dense columns."},
     {NULL, NULL, 0, NULL},
 };

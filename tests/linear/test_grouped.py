@@ -61,12 +61,14 @@ def test_no_point_nearby_is_better(name, share):
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("multinomial", "ordinal")])
-def test_the_plain_proximal_gradient_agrees(name):
+def test_the_plain_proximal_gradient_agrees(name, monkeypatch):
     loss, y = Y[name]
     found = fl.group_path(X, y, loss, GROUPS, count=4, ratio=0.1, tol=1e-9)
+    monkeypatch.setattr("fewer.linear.joint._LARGEST", 0)
     other = fl.general_path(X, y, loss, P.Group(MEMBERS), lams=found.lams, tol=1e-9)
     np.testing.assert_allclose(found.objectives, other.objectives, rtol=1e-8)
     np.testing.assert_allclose(found.lam_max, other.lam_max, rtol=1e-6)
+    assert other.engine == "proximal gradient"
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "multinomial"])

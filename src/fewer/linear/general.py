@@ -8,7 +8,6 @@ certified core solves) and end where their residual vanishes: a stationary point
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,16 @@ from numpy.typing import NDArray
 
 from fewer.linear.coupled import Ordinal
 from fewer.linear.glm import glm_path
+from fewer.linear.known import known_path
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import Matrix, as_matrix
+from fewer.linear.partly import has_strength, strengthened
 from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.result import Path
 from fewer.method import FewerError
 from fewer.penalty import ElasticNet
 
-__all__ = ["general_path", "strengthened"]
+__all__ = ["general_path"]
 
 Vector = NDArray[np.float64]
 
@@ -119,9 +120,14 @@ def general_path(
     if not np.all(np.isfinite(g0)):
         raise FewerError("X holds nan or infinity; give finite numbers")
     strengths, top = _strengths(penalty, g0[:-1], lams, count, ratio)
+    scale = float(np.abs(g0).max())
+    compiled = known_path(
+        matrix, target, loss, s, penalty, intercept, strengths, null, top, max(scale, 1e-300), tol, max_iter
+    )
+    if compiled is not None:
+        return compiled
     smooth = _lipschitz(problem, b)
     found, coefs = [], np.empty((p, len(strengths)))
-    scale = float(np.abs(g0).max())
     pilots = [] if penalty.convex else _pilots(problem, b, intercept)
     for k, lam in enumerate(strengths):
         priced = strengthened(penalty, float(lam))
@@ -144,15 +150,6 @@ def general_path(
     )  # fmt: skip
 
 
-def strengthened(penalty: Any, lam: float) -> Any:
-    """The penalty at strength lam; a constraint, which has none, as it is."""
-    return replace(penalty, lam=lam) if _has_lam(penalty) else penalty
-
-
-def _has_lam(penalty: Any) -> bool:
-    return any(f.name == "lam" for f in fields(penalty))
-
-
 def _fits(penalty: Any, p: int) -> None:
     """Refuse a penalty that is none, or one on something else than a vector of p coefficients."""
     name = type(penalty).__name__
@@ -170,13 +167,14 @@ def _fits(penalty: Any, p: int) -> None:
 
 def _strengths(penalty: Any, g0: Vector, lams: Any, count: int, ratio: float) -> tuple[Vector, float]:
     top = float(penalty.lam_max(g0)) if hasattr(penalty, "lam_max") else float("nan")
-    if not _has_lam(penalty):
+    if not has_strength(penalty):
         return np.ones(1), top
     given = _grid_given(lams)
     if given is not None:
         return given, top
     if not np.isfinite(top):
-        raise FewerError(f"{type(penalty).__name__} has no strength at which everything is zero; give lams")
+        name = type(getattr(penalty, "penalty", penalty)).__name__
+        raise FewerError(f"{name} has no strength at which everything is zero; give lams")
     grid = (top if top > 0 else 1.0) * ratio ** (np.arange(count) / max(1, count - 1))
     return np.asarray(grid), top
 

@@ -19,7 +19,7 @@ from fewer.linear.losses import Loss
 from fewer.linear.matrix import Dense, Matrix
 from fewer.linear.result import Path
 
-__all__ = ["can_join", "joint_path"]
+__all__ = ["Task", "can_join", "code_of", "joint_path"]
 
 Vector = NDArray[np.float64]
 #: Most coefficients, over all predictors.
@@ -34,7 +34,12 @@ def can_join(matrix: Matrix, loss: Loss) -> bool:
     return known and small and isinstance(matrix, Dense) and tiers.native() is not None
 
 
-class _Task:
+def code_of(loss: Any) -> int:
+    """The number of a loss in the kernels."""
+    return int(_CODES.get(type(loss), getattr(loss, "code", 0)))
+
+
+class Task:
     """What the kernel is given besides penalties: data in its order, and where the parameters stand."""
 
     def __init__(self, matrix: Any, y: Vector, loss: Any, s: Vector, intercept: bool) -> None:
@@ -46,6 +51,7 @@ class _Task:
         # A constant, cut points and relative risks take up any shift of a column.
         self.means = (s @ X) / s.sum() if self.q or isinstance(loss, Cox) else np.zeros(X.shape[1])
         X = X - self.means
+        X[:, (s @ X**2) <= 1e-26 * self.means**2 * s.sum()] = 0.0  # a constant: what centring left is rounding
         self.X = np.asfortranarray(X if self.order is None else X[self.order])
         self.y = np.ascontiguousarray(y if self.order is None else y[self.order, 1])
         self.s = np.ascontiguousarray(s if self.order is None else s[self.order])
@@ -60,8 +66,15 @@ class _Task:
         if isinstance(loss, Ordinal):
             self.c = np.array(loss.refit(np.zeros(n), y, s).cuts)
 
-    def run(self, shape: Blocks, lams: Vector, goal: float, most: int) -> tuple[Vector, Vector, Vector, Vector]:
-        """Solutions (L, p, K), constants (L, q), stats (L, 5) and slopes (L, n, K)."""
+    def run(
+        self, shape: Blocks, lams: Vector, goal: float, most: int, near: float = np.inf, ordered: Vector | None = None
+    ) -> tuple[Vector, Vector, Vector, Vector]:
+        """Solutions (L, p, K), constants (L, q), stats (L, 5) and slopes (L, n, K).
+
+        Args:
+            near: KKT distance to be reached beside the gap `goal`.
+            ordered: prices in place of those of `shape`, see `known.Known`.
+        """
         (n, p), L = self.X.shape, len(lams)
         first = np.concatenate([[0], np.cumsum(shape.sizes)]).astype(np.int64)
         single = shape.sizes * self.K == 1  # a norm of one number is its size
@@ -70,13 +83,13 @@ class _Task:
         ridge = np.ascontiguousarray(shape.ridge, dtype=np.float64)
         B, C = np.empty((L, p, self.K)), np.empty((L, self.q))
         stats, slopes = np.empty((L, 5)), np.empty((L, self.K, n))
-        code = _CODES.get(type(self.loss), getattr(self.loss, "code", 0))
         lams = np.ascontiguousarray(lams, dtype=np.float64)
         native: Any = tiers.native()
-        native.joint_path(
-            n, p, self.K, self.q, code, _at(self.shape), _at(self.X), _at(self.y), _at(self.s), _at(self.risk),
-            len(single), _at(first), _at(one), _at(two), _at(ridge), L, _at(lams), float(goal), int(most), _at(self.b),
-            _at(self.c), _at(self.eta), _at(B), _at(C), _at(stats), _at(slopes),
+        native.joint_newton(
+            n, p, self.K, self.q, code_of(self.loss), _at(self.shape), _at(self.X), _at(self.y), _at(self.s),
+            _at(self.risk), len(single), _at(first), _at(one), _at(two), _at(ridge), L, _at(lams), float(goal),
+            int(most), _at(self.b), _at(self.c), _at(self.eta), _at(B), _at(C), _at(stats), _at(slopes), float(near),
+            _at(ordered),
         )  # fmt: skip
         if isinstance(self.loss, Multinomial):
             # What all classes have in common changes nothing where it costs nothing: such columns sum to zero.
@@ -110,7 +123,7 @@ def joint_path(
     count: int, ratio: float, tol: float, most: int, duals: bool,
 ) -> Path:  # fmt: skip
     """The path of `glm.glm_path` or `grouped.group_path`; columns stand group by group."""
-    task = _Task(matrix, y, loss, s, intercept)
+    task = Task(matrix, y, loss, s, intercept)
     free = shape.free
     shut = Blocks(shape.sizes, 0 * shape.one, np.where(free, 0.0, np.inf), 0 * shape.ridge)
     start = abs(float(loss.value(np.zeros(len(s)), y, s))) if task.K == 1 and not task.q else 1.0

@@ -13,11 +13,10 @@ from fewer.linear.coupled import Cox
 from fewer.linear.estimators.base import Estimator, rescaled, spread
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.estimators.survival import rows_of_times
-from fewer.linear.general import strengthened
 from fewer.linear.losses import Gamma, Huber, Logistic, Poisson, Quantile, Squared
+from fewer.linear.partly import Partly
 from fewer.linear.result import Path
 from fewer.method import FewerError, find, method, nearest
-from fewer.penalty import Fused
 
 __all__ = ["Plain", "SparseRegressor", "SparseRegressorCV", "general"]
 
@@ -71,57 +70,6 @@ def general(
         return path
     values = path.values / scale[path.columns][:, None]
     return dataclasses.replace(path, values=values)
-
-
-@dataclasses.dataclass(frozen=True)
-class Partly:
-    """A penalty on some coordinates; the others are free.
-
-    It sees zeros in their place, so that its positions stand; neighbours in a chain meet across them.
-    """
-
-    penalty: Any
-    on: tuple[int, ...]
-    lam: float = 1.0
-
-    @property
-    def convex(self) -> bool:
-        """As the penalty."""
-        return bool(self.penalty.convex)
-
-    def _priced(self) -> Any:
-        return strengthened(self.penalty, self.lam)
-
-    @property
-    def _close(self) -> bool:
-        return bool(getattr(self.penalty, "neighbours", isinstance(self.penalty, Fused)))
-
-    def _seen(self, w: Any) -> Any:
-        if self._close:
-            return w[list(self.on)]
-        out = np.zeros_like(w)
-        out[list(self.on)] = w[list(self.on)]
-        return out
-
-    def value(self, w: Any) -> Any:
-        """Price of the coordinates that have one."""
-        return self._priced().value(self._seen(w))
-
-    def prox(self, w: Any, step: Any) -> Any:
-        """The penalty's prox there, the identity elsewhere."""
-        out, on = w.copy(), list(self.on)
-        made = self._priced().prox(self._seen(w), step)
-        out[on] = made if self._close else made[on]
-        return out
-
-    def residual(self, w: Any, grad: Any) -> Any:
-        """The penalty's residual there, the gradient elsewhere."""
-        mine = self._priced().residual(self._seen(w), self._seen(grad))
-        return np.concatenate([np.ravel(mine), np.delete(grad, list(self.on))])
-
-    def lam_max(self, grad0: Any) -> Any:
-        """That of the penalty, before the free coordinates are fitted: a place to start a grid."""
-        return strengthened(self.penalty, 1.0).lam_max(self._seen(grad0))
 
 
 class _Composed(Plain):

@@ -9,52 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 
+from fewer.linear.chain import Chain
 from fewer.linear.estimators.base import Estimator, rescaled, spread
 from fewer.linear.estimators.composed import general
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.result import Path
 from fewer.method import FewerError, Paper, method
-from fewer.penalty import Fused
 
 __all__ = ["FusedLasso", "FusedLassoCV"]
 
 Vector = NDArray[np.float64]
 FUSED = Paper("Sparsity and Smoothness via the Fused Lasso", 2005)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Chain:
-    """lam (sum |b_j+1 - b_j| + share sum |b_j|): `Fused` with both prices on one strength."""
-
-    share: float
-    lam: float = 1.0
-    convex = True
-    neighbours = True
-
-    def _fused(self) -> Fused:
-        return Fused(self.lam, self.lam * self.share)
-
-    def value(self, w: Any) -> Any:
-        """As `Fused`."""
-        return self._fused().value(w)
-
-    def prox(self, w: Any, step: Any) -> Any:
-        """As `Fused`."""
-        return self._fused().prox(w, step)
-
-    def residual(self, w: Any, grad: Any) -> Any:
-        """As `Fused`."""
-        return self._fused().residual(w, grad)
-
-    def lam_max(self, grad0: Any) -> float:
-        """Smallest strength at which zero is stationary, by bisection; for share 0 the largest sum from one end."""
-        high = float(np.abs(np.cumsum(grad0)).max(initial=0.0))
-        low = 0.0
-        for _ in range(60 if self.share > 0 else 0):
-            middle = 0.5 * (low + high)
-            there = float(dataclasses.replace(self, lam=middle).residual(np.zeros_like(grad0), grad0))
-            low, high = (low, middle) if there <= 1e-12 * high else (middle, high)
-        return high
 
 
 class _FusedRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
@@ -83,7 +48,7 @@ class _FusedRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         else:
             place = np.searchsorted(kept, free)
             plain = np.where(np.isin(np.arange(len(kept)), place), 0.0, 1.0)
-            found = general(self, Z[:, kept], y, weights, _Chain(mix), grid, plain, np.ones(len(kept)))
+            found = general(self, Z[:, kept], y, weights, Chain(mix), grid, plain, np.ones(len(kept)))
             found = dataclasses.replace(found, columns=kept[found.columns], size=X.shape[1])
         return dataclasses.replace(found, values=found.values / scale[found.columns][:, None])
 
