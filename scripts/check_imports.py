@@ -10,7 +10,8 @@ from pathlib import Path
 ROWS: tuple[tuple[str, ...], ...] = (
     ("types", "toml_text"),
     ("method", "events", "_fast"),
-    ("listing", "compute", "arguments"),
+    ("arguments",),
+    ("listing", "compute"),
     ("pattern", "score", "penalty"),
     ("select",),
     ("budget",),

@@ -29,6 +29,7 @@ _MANY = 2**31 - 1
 #: Least and greatest value of a number, by the name that it has in every signature.
 RANGES: dict[str, tuple[float, float]] = {
     "batch": (1, _MANY), "batches": (1, _MANY), "context": (-_MANY, _MANY), "eps": (0.0, 1.0),
+    "indent": (0, 64),
     "length": (1, _MANY),
     "max_levels": (1, _MANY), "min_sparsity": (0.0, 1.0), "n_alphas": (-_MANY, _MANY), "prefills": (0, _MANY),
     "prompt": (1, _MANY), "samples": (1, _MANY), "seed": (0, 2**63 - 1), "slices": (1, _MANY), "steps": (1, 10_000),
@@ -119,6 +120,8 @@ def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
 
 @functools.cache
 def _looked_up(function: Callable[..., Any], annotation: Any) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return Any
     if annotation == "Array" or not isinstance(annotation, str):
         return annotation
     return eval(annotation, function.__globals__, _Absent(function.__globals__))
@@ -201,8 +204,12 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
     if origin is tuple and inner[-1] is not Ellipsis:
         fits = isinstance(value, Sequence) and len(value) == len(inner)
         return _several(name, value, inner) if fits else _UNFIT
+    if origin is Iterable and inner == (Any,):  # It may be read only once, and is large.
+        return value if isinstance(value, Iterable) and not isinstance(value, str | bytes | set) else _UNFIT
     if origin in (tuple, Sequence, Iterable):
         return _several(name, value, inner[:1])
+    if isinstance(origin, type):
+        return value if isinstance(value, origin) else _UNFIT
     return _single(name, value, hint)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from fewer.arguments import checked
 from fewer.method import FewerError, nearest
 
 __all__ = ["AUTO", "COMPUTES", "check", "most", "multiplies", "resolve"]
@@ -33,6 +34,7 @@ _WIDE_LOOPS = ("avx512", "sve256", "sve")
 _PRODUCTS = {"bfloat16": ("BF16", "FP16", "AMX", "AVX10", "DEFAULT"), "float16": ("FP16", "AVX10_2", "DEFAULT")}
 
 
+@checked
 def resolve(asked: str, stored: str, *, device: str = "cpu", authors: bool = False) -> str:
     """The number type of a model's forward passes.
 
@@ -62,6 +64,7 @@ def resolve(asked: str, stored: str, *, device: str = "cpu", authors: bool = Fal
     return asked
 
 
+@checked
 def most(sizes: Iterable[tuple[str, int]]) -> str:
     """The type that most bytes are stored in, by name; float32 where there are none.
 
@@ -74,6 +77,7 @@ def most(sizes: Iterable[tuple[str, int]]) -> str:
     return max(found, key=lambda name: found[name], default="float32")
 
 
+@checked
 def check(asked: str) -> None:
     """Refuse a name that is no compute dtype.
 
@@ -84,6 +88,7 @@ def check(asked: str) -> None:
         raise FewerError(f"unknown compute '{asked}'{nearest(str(asked), COMPUTES)}; known: {', '.join(COMPUTES)}")
 
 
+@checked
 def multiplies(dtype: str, flags: frozenset[str] | None = None, variables: Mapping[str, str] | None = None) -> bool:
     """Whether this processor has matrix products of a type and torch may use them.
 
@@ -92,11 +97,16 @@ def multiplies(dtype: str, flags: frozenset[str] | None = None, variables: Mappi
         flags: of the processor; by default those of this one.
         variables: of the environment; by default the present ones.
 
+    Raises:
+        FewerError: another type.
+
     >>> multiplies("bfloat16", frozenset({"avx2"}), {})
     False
     >>> multiplies("bfloat16", frozenset({"avx512_bf16"}), {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"})
     True
     """
+    if dtype not in _FLAGS:
+        raise FewerError(f"dtype is '{dtype}'; what is looked up is {' or '.join(_FLAGS)}")
     flags = processor() if flags is None else flags
     variables = os.environ if variables is None else variables
     loops = variables.get("ATEN_CPU_CAPABILITY", "").lower()

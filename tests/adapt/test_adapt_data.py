@@ -49,7 +49,7 @@ def test_a_short_text_gives_overlapping_windows(corpus):
     [
         ({"length": 101}, "100 tokens: too short for one window of 101"),
         ({"length": 1}, "at least 2 tokens"),
-        ({"samples": 0}, "samples must be at least 1"),
+        ({"samples": 0}, "samples is 0; it must be at least 1"),
     ],
 )
 def test_settings_that_give_no_window(corpus, settings, message):

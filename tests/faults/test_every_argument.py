@@ -12,8 +12,9 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import fewer
-from fewer import maskfile, runtime
+from fewer import adapt, compute, evidence, maskfile, report, runtime
 from fewer import select as selection
+from fewer.adapt import data as inputs
 from fewer.method import FewerError, catalogue, find
 from fewer.recipe import DataSettings, Recipe, Where, parse_recipe
 from fewer.verbs import mask as masks
@@ -48,6 +49,11 @@ class Ground:
         self.magnitude = Recipe(score="magnitude")
         self.pruned = fewer.prune(tiny(), score="magnitude", keep=0.5)
         self.pruned.mask_file().save(folder / "one.mask")
+        self.mask = self.pruned.mask_file()
+        self.comparison = fewer.compare(self.llama, data=self.tokens)
+        self.batches = inputs.batches(self.rows)
+        self.store = evidence.collect(adapt.open(tiny()), self.batches, ["input_norm"])
+        self.packed = runtime.pack_weight(tiny()[0].weight.detach())
         (folder / "table.csv").write_text("a,y\n" + "".join(f"{i},{2 * i}\n" for i in range(12)))
         (folder / "recipe.toml").write_text('score = "magnitude"')
 
@@ -106,10 +112,60 @@ CALLS = {
     "runtime.load": lambda g: (runtime.load, dict(path="/nowhere")),
     "sparsify_inputs": lambda g: (runtime.sparsify_inputs, dict(model=tiny(), data=g.rows)),
     "maskfile.read": lambda g: (maskfile.read, dict(path=g.folder / "one.mask")),
+    "open": lambda g: (adapt.open, dict(source=tiny())),
+    "outline": lambda g: (adapt.outline, dict(source=tiny())),
+    "select_layers": lambda g: (adapt.select_layers, dict(layers=adapt.open(tiny()).candidates)),
+    "batches": lambda g: (inputs.batches, dict(data=g.rows)),
+    "collect": lambda g: (evidence.collect, dict(opened=tiny(), data=g.batches, names=["input_norm"])),
+    "sequential": lambda g: (
+        evidence.sequential,
+        dict(opened=adapt.open(tiny()), data=g.batches, names=["input_norm"], visit=lambda *_: None),
+    ),
+    "data_hash": lambda g: (evidence.data_hash, dict(data=g.batches, reference=None, names=["input_norm"])),
+    "all_reduce": lambda g: (evidence.all_reduce, dict(store=g.store)),
+    "resolve": lambda g: (compute.resolve, dict(asked="auto", stored="float32")),
+    "check": lambda g: (compute.check, dict(asked="auto")),
+    "most": lambda g: (compute.most, dict(sizes=[("float32", 3)])),
+    "multiplies": lambda g: (compute.multiplies, dict(dtype="bfloat16")),
+    "pack_weight": lambda g: (runtime.pack_weight, dict(weight=torch.ones(4, 8))),
+    "unpack_weight": lambda g: (runtime.unpack_weight, dict(packed=g.packed)),
+    "top_k": lambda g: (runtime.top_k, dict(x=g.rows)),
+    "train_top_k": lambda g: (runtime.train_top_k, dict(model=tiny())),
+    "keep_for_tolerance": lambda g: (
+        runtime.keep_for_tolerance,
+        dict(model=tiny(), data=g.rows, evaluate=lambda _: 1.0),
+    ),
+    "apply_cuts": lambda g: (runtime.apply_cuts, dict(model=tiny(), folder=g.folder)),
+    "read_cuts": lambda g: (runtime.read_cuts, dict(folder=g.folder)),
+    "open_as_stored": lambda g: (runtime.open_as_stored, dict(path="/nowhere")),
+    "Cut": lambda g: (runtime.Cut, {}),
+    "TopKLinear": lambda g: (runtime.TopKLinear, dict(layer=nn.Linear(8, 4), keep=0.5)),
+    "PackedLinear": lambda g: (runtime.PackedLinear, dict(packed=g.packed)),
+    "GemvLinear": lambda g: (runtime.GemvLinear, dict(weight=torch.ones(4, 8))),
+    "ActivationSparseLinear": lambda g: (runtime.ActivationSparseLinear, dict(weight=torch.ones(4, 8), cut=0.1)),
+    "PackedSkippingLinear": lambda g: (runtime.PackedSkippingLinear, dict(packed_t=g.packed, cut=0.1)),
+    "maskfile.make": lambda g: (maskfile.make, dict(masks=g.pruned.masks, dense=adapt.open(tiny()))),
+    "maskfile.apply": lambda g: (maskfile.apply, dict(mask=g.mask, opened=adapt.open(tiny()))),
+    "maskfile.undo": lambda g: (maskfile.undo, dict(mask=g.mask, opened=adapt.open(tiny()))),
+    "maskfile.diff": lambda g: (maskfile.diff, dict(first=g.mask, second=g.mask)),
+    "maskfile.union": lambda g: (maskfile.union, dict(first=g.mask, second=g.mask)),
+    "maskfile.intersect": lambda g: (maskfile.intersect, dict(first=g.mask, second=g.mask)),
+    "maskfile.chance": lambda g: (maskfile.chance, dict(rows=maskfile.diff(g.mask, g.mask).values())),
+    "to_html": lambda g: (report.to_html, dict(comparison=g.comparison, path=str(g.folder / "a.html"))),
+    "to_json": lambda g: (report.to_json, dict(comparison=g.comparison)),
+    "to_text": lambda g: (report.to_text, dict(comparison=g.comparison)),
     "Recipe": lambda g: (Recipe, {}),
     "DataSettings": lambda g: (DataSettings, {}),
     "Where": lambda g: (Where, {}),
 }
+
+
+@pytest.mark.parametrize("room", [fewer, adapt, compute, evidence, maskfile, report, runtime])
+def test_no_public_function_is_forgotten(ground, room):
+    tried = {inspect.unwrap(CALLS[name](ground)[0]) for name in CALLS}
+    functions = [getattr(room, name) for name in room.__all__ if inspect.isfunction(getattr(room, name))]
+    missing = [f.__name__ for f in functions if inspect.signature(f).parameters and inspect.unwrap(f) not in tried]
+    assert not missing, missing
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -122,7 +178,8 @@ def test_only_one_line_comes_out(ground, name, tmp_path, monkeypatch):
         for word, value in WRONG.items():
             given = {**CALLS[name](ground)[1], argument.name: value}
             extra = (given.pop(argument.name),) if argument.kind is argument.VAR_POSITIONAL else ()
-            first = [given.pop(key) for key in list(given)[:1]] if extra else []
+            ahead = argument.kind is argument.POSITIONAL_ONLY or extra or name == "top_k"
+            first = [given.pop(key) for key in list(given)[:1]] if ahead else []
             try:
                 function(*first, *extra, **given)
             except FewerError as error:

@@ -19,6 +19,7 @@ from fewer.adapt.documents import documents
 from fewer.adapt.items import check_item
 from fewer.adapt.rows import entries, input_name, tensor_of
 from fewer.adapt.shards import bytes_of
+from fewer.arguments import checked
 from fewer.method import FewerError
 
 __all__ = ["Batches", "batches", "text", "tokens"]
@@ -83,7 +84,8 @@ class Batches:
                 yield {key: value[row : row + 1] for key, value in item.items()}
 
 
-def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: str = "batches") -> Batches:
+@checked
+def batches(data: Any, *, batch: int = 8, source: str = "batches") -> Batches:
     """Make batches of a token tensor, a tensor of inputs, or any iterable of batches.
 
     Integer tensors of one or two dimensions are token ids (samples, length); any other tensor is model input, one
@@ -123,6 +125,7 @@ def batches(data: Batches | Tensor | Iterable[Any], *, batch: int = 8, source: s
     return _assemble(entries(given, batch), source)
 
 
+@checked
 def text(
     path: str | Path,
     model: Any,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar
 
+from fewer.arguments import checked
 from fewer.method import FewerError, matches, nearest
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ class _Named(Protocol):
 N = TypeVar("N", bound=_Named)
 
 
+@checked
 def select_layers(layers: Iterable[N], only: Sequence[str] = (), skip: Sequence[str] = ()) -> tuple[N, ...]:
     """The layers whose names match a glob of `only` (all default ones when it is empty) and none of `skip`.
 
@@ -216,6 +218,9 @@ def select_layers(layers: Iterable[N], only: Sequence[str] = (), skip: Sequence[
         FewerError: a pattern that matches no layer, or none that it may take.
     """
     pool = tuple(layers)
+    strange = next((layer for layer in pool if not hasattr(layer, "default")), None)
+    if strange is not None:
+        raise FewerError(f"layers holds a {type(strange).__name__}; they are those of Opened.candidates or an outline")
     for pattern in (*only, *skip):
         if not any(matches(layer.name, pattern) for layer in pool):
             hint = nearest(pattern, [layer.name for layer in pool])

@@ -16,6 +16,7 @@ from fewer.adapt.layers import Layer
 from fewer.adapt.number_types import check_module
 from fewer.adapt.outlines import Outline
 from fewer.adapt.wrappers import check_settled, unwrap
+from fewer.arguments import checked
 from fewer.method import FewerError
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Opened:
         return Outline.of(self.module, self.kind, self.candidates, self.blocks, self.path, computes=self.computes)
 
 
+@checked
 def open(source: Any, *, dtype: torch.dtype | None = None) -> Opened:
     """Open a model and find its blocks and layers.
 

@@ -13,6 +13,7 @@ from fewer.adapt.layers import Layer
 from fewer.adapt.module_tree import module_tree
 from fewer.adapt.quantised import check_config, check_stored, loaded_type
 from fewer.adapt.stand_ins import NotKnown
+from fewer.arguments import checked
 from fewer.compute import most
 from fewer.method import FewerError
 
@@ -99,6 +100,7 @@ class Outline:
         return cls(kind, path, rows, tuple(block.name for block in blocks), unseen_of(module, layers), computes)
 
 
+@checked
 def outline(source: Any) -> Outline:
     """Names, shapes, types and blocks of a model, without reading a weight.
 

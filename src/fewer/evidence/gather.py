@@ -25,6 +25,7 @@ from fewer.adapt.run import Enough, call, evaluating, mask_of
 from fewer.adapt.shards import all_finite
 from fewer.adapt.stream import Stream
 from fewer.adapt.walk import NotAChain, hidden_of, output_hidden, stages
+from fewer.arguments import checked
 from fewer.compute import AUTO
 from fewer.evidence.accumulate import KINDS, Accumulator
 from fewer.evidence.gradients import OF_LOSS, Progress, gradients, tell
@@ -44,6 +45,7 @@ _TOGETHER = 1 << 27
 _OF_PASS = ("input", "block")
 
 
+@checked
 def collect(
     opened: Opened | nn.Module,
     data: Batches | Tensor | Any,
@@ -114,6 +116,7 @@ def collect(
     return store
 
 
+@checked
 def sequential(
     source: Any,
     data: Batches | Tensor | Any,
@@ -381,6 +384,7 @@ def _pairs(layer: Layer, args: tuple[Any, ...], kwargs: Mapping[str, Any], outpu
     return flat[mask.reshape(-1)] if mask is not None and both.shape[:-1] == mask.shape else flat
 
 
+@checked
 def data_hash(data: Batches, reference: Batches | None, names: Sequence[str]) -> str:
     """Identifies the data of some kinds of evidence; with the reference where one of them is measured on that."""
     if reference is None or not any(KINDS[name].source == "reference-gradient" for name in names if name in KINDS):

@@ -13,6 +13,7 @@ from torch import Tensor
 from fewer.adapt.headers import read_header, read_json
 from fewer.adapt.output import whole, write_extras
 from fewer.adapt.shards import Shards
+from fewer.arguments import checked
 from fewer.evidence.accumulate import KINDS, Accumulator
 from fewer.method import FewerError
 
@@ -174,6 +175,7 @@ def _sums(about: Mapping[str, Any], header: Shards) -> dict[str, dict[str, Accum
     return sums
 
 
+@checked
 def all_reduce(store: Store) -> Store:
     """The store of all processes together: every process calls it and gets the same result.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import checked
 from fewer.maskfile.container import held, write
 from fewer.method import FewerError
 
@@ -133,6 +134,7 @@ def describe(
     return {FORMAT: json.dumps(about)}
 
 
+@checked
 def make(
     masks: Mapping[str, Any],
     dense: Opened,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fewer.arguments import checked
 from fewer.events import followed
 from fewer.maskfile.file import LayerMask, MaskFile
 from fewer.method import FewerError
@@ -40,6 +41,7 @@ class Difference:
         return (self.both + self.first) * (self.both + self.second) / total if total else 0.0
 
 
+@checked
 def diff(first: MaskFile, second: MaskFile) -> dict[str, Difference]:
     """What two masks of one model have in common, layer by layer; a layer that one lacks counts as kept whole.
 
@@ -57,6 +59,7 @@ def diff(first: MaskFile, second: MaskFile) -> dict[str, Difference]:
     return found
 
 
+@checked
 def chance(rows: Iterable[Difference]) -> float:
     """The overlap that random masks of the same density in every layer would have, over all these layers.
 
@@ -69,6 +72,7 @@ def chance(rows: Iterable[Difference]) -> float:
     return both / either if either else 1.0
 
 
+@checked
 def intersect(first: MaskFile, second: MaskFile) -> MaskFile:
     """What both keep; a layer that one lacks is as the other has it.
 
@@ -78,6 +82,7 @@ def intersect(first: MaskFile, second: MaskFile) -> MaskFile:
     return _combined(first, second, "intersect", lambda one, two: one & two)
 
 
+@checked
 def union(first: MaskFile, second: MaskFile) -> MaskFile:
     """What either keeps; a layer that one lacks is kept whole.
 
@@ -87,6 +92,7 @@ def union(first: MaskFile, second: MaskFile) -> MaskFile:
     return _combined(first, second, "union", lambda one, two: one | two)
 
 
+@checked
 def apply(mask: MaskFile, opened: Opened) -> None:
     """Set what the mask drops to zero in its dense model, in place; nothing else changes.
 
@@ -103,6 +109,7 @@ def apply(mask: MaskFile, opened: Opened) -> None:
         known[name].write(torch.where(kept, value, torch.zeros_like(value)))
 
 
+@checked
 def undo(mask: MaskFile, opened: Opened, dense: Opened | None = None) -> None:
     """Bring the dense weights of all masked layers back, in place.
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from fewer.arguments import check_path
 from fewer.method import FewerError
 from fewer.report.svg import Markup, join, tag
 
@@ -59,7 +60,10 @@ def write(path: str, page: str) -> str:
     Raises:
         FewerError: the file cannot be written.
     """
+    check_path("path", path)
     target = Path(path)
+    if not target.name:
+        raise FewerError(f"cannot write report '{path}': it names no file")
     partial = target.with_name(target.name + ".partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

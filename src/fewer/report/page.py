@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fewer.arguments import checked
 from fewer.report import layers, quality, run
 from fewer.report.document import document, write
 from fewer.report.numbers import factor, nats, percent, perplexity, size
@@ -16,6 +17,7 @@ from fewer.verbs.result import Comparison
 __all__ = ["page", "to_html"]
 
 
+@checked
 def to_html(comparison: Comparison, path: str) -> str:
     """Write one self-contained page, whole or not at all.
 

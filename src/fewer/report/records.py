@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from fewer.arguments import checked
 from fewer.report.order import control, times_closer
 from fewer.report.story import answer
 from fewer.verbs.result import Candidate, Comparison
@@ -32,6 +33,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
+@checked
 def to_json(comparison: Comparison, *, indent: int | None = 2) -> str:
     """The whole comparison: every record, the exact sparsities, and the control of each candidate.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fewer.arguments import checked
 from fewer.report.columns import columns
 from fewer.report.order import settings
 from fewer.report.story import answer
@@ -12,6 +13,7 @@ from fewer.verbs.result import Candidate, Comparison
 __all__ = ["aligned", "to_text"]
 
 
+@checked
 def to_text(comparison: Comparison) -> str:
     """A compact table: one row a model, best first, the random selection at the end of every setting.
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from fewer.adapt.opened import tensors_of
 from fewer.adapt.origin import Origin
+from fewer.arguments import checked
 from fewer.method import FewerError, catalogue
 from fewer.runtime.inputs import InputSparse, install
 from fewer.runtime.skipping import Cut, GatedCut, SkippingLinear
@@ -55,6 +56,7 @@ def cuts_text(result: InputSparse) -> str:
     return json.dumps(table, indent=1, allow_nan=False) + "\n"
 
 
+@checked
 def read_cuts(folder: str | Path) -> Cuts | None:
     """The cuts beside a checkpoint, or None where there are none.
 
@@ -84,6 +86,7 @@ def read_cuts(folder: str | Path) -> Cuts | None:
     return Cuts(str(score), seed, rows, observed)
 
 
+@checked
 def apply_cuts(model: nn.Module, folder: str | Path) -> Cuts | None:
     """Swap in the layers that skip inputs, as the file beside a checkpoint says; without one nothing happens.
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewer.arguments import checked
 from fewer.method import FewerError
 
 __all__ = ["BLOCK_HEIGHT", "DTYPES", "Packed", "check", "pack_weight", "unpack_weight"]
@@ -68,6 +69,7 @@ class Packed:
         return sum(a.numel() * a.element_size() for a in arrays if a is not None)
 
 
+@checked
 def pack_weight(weight: Tensor, *, dtype: torch.dtype | None = None, height: int = 1) -> Packed:
     """Pack the places of a weight that are not zero.
 
@@ -108,6 +110,7 @@ def pack_weight(weight: Tensor, *, dtype: torch.dtype | None = None, height: int
     return Packed(rows, cols, height, _to_words(bits), values, offsets.to(torch.int32), scale)
 
 
+@checked
 def unpack_weight(packed: Packed, *, dtype: torch.dtype | None = None) -> Tensor:
     """The dense weight (out, in): scale times value where a place is kept, +0 elsewhere.
 

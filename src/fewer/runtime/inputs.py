@@ -329,6 +329,7 @@ def _seen(samples: dict[str, Sample]) -> tuple[dict[str, Sample], dict[str, int]
     return found, {name: sample.seen for name, sample in samples.items() if name not in found}
 
 
+@checked
 def keep_for_tolerance(
     model: nn.Module,
     data: Iterable[Any],

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewer.arguments import checked
 from fewer.method import FewerError
 from fewer.runtime import dispatch
 from fewer.runtime.choose import Rule, dense_rule, rule
 from fewer.runtime.format import Packed, check, unpack_weight
 from fewer.runtime.kernels import Product, dense_product, product, unpack_rows
 
-__all__ = ["GemvLinear", "NativeLinear", "PackedLinear", "Prefill"]
+__all__ = ["GemvLinear", "NativeLinear", "PackedLinear", "Prefill", "shape_of"]
 
 #: What a packed layer does where no sparse kernel pays: keep a dense weight, or rebuild it a piece at a time.
 Prefill = Literal["keep", "rebuild"]
@@ -30,6 +31,17 @@ _PIECE = 4 << 20
 class _Ready(NamedTuple):
     dtype: torch.dtype
     by_batch: tuple[Product | None, ...]
+
+
+def shape_of(weight: Tensor) -> tuple[int, int]:
+    """The shape (out, in) of a weight.
+
+    Raises:
+        FewerError: it is no matrix.
+    """
+    if weight.ndim != 2:
+        raise FewerError(f"a weight is a matrix (out, in), not of shape {tuple(weight.shape)}")
+    return weight.shape[0], weight.shape[1]
 
 
 class NativeLinear(nn.Module):
@@ -148,6 +160,7 @@ class PackedLinear(NativeLinear):
     offsets: Tensor
     scale: Tensor | None
 
+    @checked
     def __init__(
         self,
         packed: Packed,
@@ -245,8 +258,9 @@ class GemvLinear(NativeLinear):
 
     weight: Tensor
 
+    @checked
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        super().__init__(weight.shape[0], weight.shape[1], bias, weight.dtype)
+        super().__init__(*shape_of(weight), bias, weight.dtype)
         self.register_buffer("weight", weight.detach().contiguous())
 
     def _rule(self, tier: str) -> Rule:

@@ -40,6 +40,7 @@ def load(path: str | Path, into: nn.Module | None = None) -> nn.Module:
     return pack(model).eval()
 
 
+@checked
 def open_as_stored(path: str | Path, dtype: torch.dtype | None = None) -> adapt.Opened:
     """Open a directory with everything that its files say: packed layers, and cuts of inputs.
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewer.arguments import check_fields, checked
 from fewer.method import FewerError
 from fewer.runtime import dispatch
 from fewer.runtime.choose import Rule
 from fewer.runtime.format import Packed, check, pack_weight, unpack_weight
 from fewer.runtime.kernels import Product, columns_product, cut_inputs, packed_columns_product
-from fewer.runtime.linear import NativeLinear
+from fewer.runtime.linear import NativeLinear, shape_of
 
 __all__ = ["ActivationSparseLinear", "Cut", "GatedCut", "PackedSkippingLinear", "SkippingLinear", "largest"]
 
@@ -31,6 +32,10 @@ class Cut:
     threshold: float = 0.0
     count: int = 0
     group: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse other types."""
+        check_fields(self)
 
     def check(self, inputs: int) -> None:
         """Refuse a cut that a layer with so many inputs cannot have.
@@ -144,10 +149,11 @@ class ActivationSparseLinear(SkippingLinear):
 
     weight_t: Tensor
 
+    @checked
     def __init__(
         self, weight: Tensor, cut: float | Cut, *, norms: Tensor | None = None, bias: Tensor | None = None
     ) -> None:
-        super().__init__((weight.shape[0], weight.shape[1]), cut, norms, bias, weight.dtype)
+        super().__init__(shape_of(weight), cut, norms, bias, weight.dtype)
         self.register_buffer("weight_t", weight.detach().T.contiguous())
 
     @property
@@ -199,6 +205,7 @@ class PackedSkippingLinear(SkippingLinear):
     values: Tensor
     offsets: Tensor
 
+    @checked
     def __init__(
         self, packed_t: Packed, cut: float | Cut, *, norms: Tensor | None = None, bias: Tensor | None = None
     ) -> None:

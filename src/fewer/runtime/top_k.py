@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewer.arguments import checked
 from fewer.method import FewerError, Paper, method
 from fewer.runtime.model import replace
 from fewer.runtime.skipping import largest
@@ -28,6 +29,7 @@ class _TopK(torch.autograd.Function):
         return grads[0], None
 
 
+@checked
 @method(
     "input-cut",
     "top-k-straight-through",
@@ -57,8 +59,12 @@ def top_k(x: Tensor, /, *, keep: float = 0.5) -> Tensor:
 
     Reference: Wang et al. 2024, section 2.
     """
-    if not 0 < keep <= 1:
-        raise FewerError(f"keep must be in (0, 1], not {keep}")
+    if not 0 < keep <= 1 or not x.ndim:
+        raise FewerError(f"keep must be in (0, 1] and x have a dimension, not {keep} and shape {tuple(x.shape)}")
+    return _cut(x, keep)
+
+
+def _cut(x: Tensor, keep: float) -> Tensor:
     out: Tensor = _TopK.apply(x, max(1, round(keep * x.shape[-1])))  # type: ignore[no-untyped-call]
     return out
 
@@ -72,22 +78,24 @@ class TopKLinear(nn.Linear):
         norm: `none`, or `l2` to divide each token by the norm of what was kept, as Q-Sparse trains from scratch.
     """
 
+    @checked
     def __init__(self, layer: nn.Linear, keep: float, norm: Literal["none", "l2"] = "none") -> None:
         nn.Module.__init__(self)
-        if norm not in ("none", "l2") or not 0 < keep <= 1:
-            raise FewerError(f"keep must be in (0, 1] and norm 'none' or 'l2', not {keep} and '{norm}'")
+        if not 0 < keep <= 1:
+            raise FewerError(f"keep must be in (0, 1], not {keep}")
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
         self.keep, self.norm = keep, norm
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer to the largest inputs."""
-        left = top_k(x, keep=self.keep)
+        left = _cut(x, self.keep)
         if self.norm == "l2":
             left = left / (left.norm(dim=-1, keepdim=True) + 1e-6)
         return functional.linear(left, self.weight, self.bias)
 
 
+@checked
 def train_top_k(
     model: nn.Module, *, keep: float = 0.5, only: Sequence[str] = (), skip: Sequence[str] = ("*lm_head", "*embed*")
 ) -> nn.Module:
