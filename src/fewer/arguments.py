@@ -205,12 +205,20 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
         fits = isinstance(value, Sequence) and len(value) == len(inner)
         return _several(name, value, inner) if fits else _UNFIT
     if origin is Iterable and inner == (Any,):  # It may be read only once, and is large.
-        return value if isinstance(value, Iterable) and not isinstance(value, str | bytes | set) else _UNFIT
+        return value if _iterates(value) and not isinstance(value, str | bytes | set) else _UNFIT
     if origin in (tuple, Sequence, Iterable):
         return _several(name, value, inner[:1])
     if isinstance(origin, type):
         return value if isinstance(value, origin) else _UNFIT
     return _single(name, value, hint)
+
+
+def _iterates(value: Any) -> bool:
+    try:
+        iter(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _single(name: str, value: Any, hint: Any) -> Any:
