@@ -76,6 +76,17 @@ def families():
         "logistic, SLOPE": (any_loss(loss="logistic", penalty=penalty.Slope(tuple(np.linspace(2, 0.5, 5)))), "classes"),
         "logistic, MCP": (any_loss(loss="logistic", penalty=penalty.MCP()), "classes"),
         "group, by penalty": (any_loss(penalty=penalty.Group(PAIRS)), "number"),
+        "lasso, by penalty": (any_loss(penalty="l1"), "number"),
+        "elastic net, by penalty": (any_loss(penalty="elastic-net"), "number"),
+        "cox, SLOPE": (any_loss(loss="cox", penalty=penalty.Slope(tuple(np.linspace(2, 0.5, 5)))), "times"),
+        "quantile, k-support": (
+            any_loss(loss="quantile", penalty=penalty.KSupport(2), alphas=np.geomspace(1, 1e-2, 100)),
+            "number",
+        ),
+        "poisson, fused": (
+            any_loss(loss="poisson", penalty=penalty.Fused(sparse=0.05), alphas=np.geomspace(1, 1e-2, 100)),
+            "counts",
+        ),
     }
 
 

@@ -80,7 +80,8 @@ def test_groups_of_one_are_the_lasso(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sparse_weights_and_repetition_agree(name):
+def test_sparse_weights_and_repetition_agree(name, monkeypatch):
+    monkeypatch.setattr("fewer.linear.matrix._SMALL", 0)
     loss, y = Y[name]
     counts = np.r_[2, np.ones(N - 2), 3]
     twice = np.repeat(np.arange(N), counts.astype(int))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from test_joint import CASES, N, X
 
 from fewer import linear as fl
@@ -105,6 +106,21 @@ def test_a_path_of_any_penalty_is_warm(name):
         loss, y = CASES[loss_name]
         found = fl.general_path(X, y, loss, PENALTIES[name], lams=np.geomspace(0.3, 0.003, 60))
         assert found.converged.all() and found.iterations.mean() < 3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_small_sparse_tables_are_solved_as_dense_ones(name):
+    loss, y = CASES[name]
+    thin = sp.csr_array(np.where(np.abs(X - 4) > 1, X - 4, 0.0))
+    for solve in (
+        lambda A: fl.group_path(A, y, loss, [0, 0, 1, 1, 1], count=5, standardize=True),
+        lambda A: fl.glm_path(A, y, loss, lams=[0.1, 0.02], factors=[0.0, 1.0, 2.0, 1.0, np.inf]),
+        lambda A: fl.general_path(A, y, loss, P.Slope((2.0, 1.5, 1.5, 0.5, 0.0)), count=5),
+    ):
+        mine, other = solve(thin), solve(thin.toarray())
+        np.testing.assert_allclose(mine.coefs, other.coefs, atol=2e-4)
+        np.testing.assert_allclose(mine.lams, other.lams, rtol=1e-10)
+        assert name == "squared" or mine.engine == other.engine
 
 
 def test_slope_is_proven_by_its_dual_norm():

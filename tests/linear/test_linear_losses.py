@@ -155,7 +155,8 @@ def fit_kkt(name, X, y, w, found, k, loss, f):
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("sparse", [False, True])
-def test_every_loss_reaches_stationarity(name, sparse):
+def test_every_loss_reaches_stationarity(name, sparse, monkeypatch):
+    monkeypatch.setattr("fewer.linear.matrix._SMALL", 0)
     X, y, w = problem(name, n=80)
     f = np.linspace(0.5, 2, 12)
     f[2] = 0.0
@@ -201,6 +202,7 @@ def test_classes_together_reach_the_optimum_of_class_by_class(options, make, mon
     factors[[0, 5]] = 0.0, np.inf
     options = {"factors": factors, "weights": s, "count": 8, "ratio": 0.02, "tol": 1e-8, **options}
     monkeypatch.setattr("fewer.linear.joint._LARGEST", 0)
+    monkeypatch.setattr("fewer.linear.matrix._SMALL", 0)
     together = fl.glm_path(make(X), y, fl.Multinomial(3), **options)
     monkeypatch.setattr("fewer.linear.newton._LARGEST", -1)
     alone = fl.glm_path(make(X), y, fl.Multinomial(3), **options)
@@ -211,7 +213,8 @@ def test_classes_together_reach_the_optimum_of_class_by_class(options, make, mon
 
 @pytest.mark.parametrize("make", [np.asarray, sp.csc_array])
 @pytest.mark.parametrize("name", ["logistic", "poisson", "huber", "efron", "multinomial"])
-def test_free_columns_inside_bounds_are_fitted_to_their_bounds(name, make):
+def test_free_columns_inside_bounds_are_fitted_to_their_bounds(name, make, monkeypatch):
+    monkeypatch.setattr("fewer.linear.matrix._SMALL", 0)
     X, y, _ = problem(name)
     loss, factors = ALL[name], np.where(np.arange(12) < 4, 0.0, 1.0)
     lower = np.array([0.0, -np.inf, -0.1, -0.4, *[-np.inf] * 8])

@@ -1,6 +1,7 @@
 """Any smooth loss with any penalty of `fewer.penalty`: accelerated proximal gradient, checked by its own residual.
 
-The penalty enters through value, prox and residual alone. Convex penalties that are norms also get a duality gap, from
+Penalties that the compiled solver knows go to it where the problem is small (`known`). Elsewhere a penalty enters
+through value, prox and residual alone. Convex penalties that are norms also get a duality gap, from
 `lam_max`, which is their dual norm. Nonconvex ones start from a local linear approximation (a weighted lasso that the
 certified core solves) and end where their residual vanishes: a stationary point, and said to be no more than that.
 """
@@ -17,7 +18,7 @@ from fewer.linear.coupled import Ordinal
 from fewer.linear.glm import glm_path
 from fewer.linear.known import known_path
 from fewer.linear.losses import Loss
-from fewer.linear.matrix import Matrix, as_matrix
+from fewer.linear.matrix import Matrix, compact
 from fewer.linear.partly import has_strength, strengthened
 from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.result import Path
@@ -108,7 +109,7 @@ def general_path(
             f"any penalty goes with one linear predictor a row; {type(loss).__name__} has more parameters: "
             "SparseMultinomial and OrdinalLogit fit it, with prices on columns or groups"
         )
-    matrix = as_matrix(X)
+    matrix = compact(X)
     n, p = matrix.shape
     _fits(penalty, p)
     target, s = loss.check(y), _weights(weights, n)

@@ -12,7 +12,7 @@ from fewer.linear.blocks import Blocks
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss, Squared
-from fewer.linear.matrix import Dense, Matrix, as_matrix
+from fewer.linear.matrix import Dense, Matrix, compact
 from fewer.linear.newton import newton_path
 from fewer.linear.paths import _grid_given, _weights, path, prices
 from fewer.linear.result import Path, Solution
@@ -87,7 +87,7 @@ def glm_path(
             X, y, lams=lams, count=count, ratio=ratio, mix=mix, factors=factors, weights=weights, intercept=intercept,
             standardize=standardize, lower=lower, upper=upper, tol=tol, duals=duals,
         )  # fmt: skip
-    matrix = as_matrix(X)
+    matrix = compact(X)
     n, p = matrix.shape
     target = loss.check(y)
     if len(target) != n:

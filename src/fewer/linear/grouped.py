@@ -16,7 +16,7 @@ from fewer.linear.blocks import Blocks, blocks, positions
 from fewer.linear.coupled import Multinomial, Ordinal
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.losses import Huber, Loss, Quantile, Squared
-from fewer.linear.matrix import Matrix, as_matrix
+from fewer.linear.matrix import Matrix, as_matrix, compact
 from fewer.linear.newton import _Fit, _Model
 from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.quadratic import coupling, joint, quadratic, times
@@ -76,7 +76,7 @@ def group_path(
     Reference: Yuan and Lin (2006), equation 2.1; Simon et al. (2013), equation 3; Meier, van de Geer and Buehlmann
     (2008) for other losses. Objectives are compared with a plain proximal gradient and with scikit-learn in the tests.
     """
-    X = as_matrix(X).X  # type: ignore[attr-defined]
+    X = compact(X).X  # type: ignore[attr-defined]
     n, p = X.shape
     target, s = loss.check(y), _weights(weights, n)
     if len(target) != n:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from fewer.linear import tiers
 from fewer.method import FewerError
 
-__all__ = ["LARGE", "Dense", "Matrix", "Sparse", "as_matrix", "refuse_extremes"]
+__all__ = ["LARGE", "Dense", "Matrix", "Sparse", "as_matrix", "compact", "refuse_extremes"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
 #: Squares of squares of larger numbers overflow once they are added up; those of the inverse vanish.
 LARGE = 1e70
+#: So many numbers, zeros counted, are quicker dense.
+_SMALL = 1 << 18
 
 
 class Matrix(Protocol):
@@ -150,6 +152,19 @@ def as_matrix(X: Any) -> Matrix:
         matrix = Dense(dense)
     if matrix.shape[0] == 0:
         raise FewerError("X has no rows")
+    return matrix
+
+
+def compact(X: Any) -> Matrix:
+    """As `as_matrix`, but a small sparse matrix becomes dense: the compiled solvers of many losses need that.
+
+    >>> from scipy.sparse import eye_array
+    >>> type(compact(eye_array(3))).__name__, type(compact(eye_array(3000))).__name__
+    ('Dense', 'Sparse')
+    """
+    matrix = as_matrix(X)
+    if isinstance(matrix, Sparse) and matrix.shape[0] * matrix.shape[1] <= _SMALL:
+        return as_matrix(matrix.X.toarray())
     return matrix
 
 
