@@ -9,5 +9,6 @@ PyObject *fewer_residual_path(PyObject *self, PyObject *const *args, Py_ssize_t 
 PyObject *fewer_csc_tdot(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_extremes(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_glm_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *fewer_concave_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *fewer_joint_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 #endif

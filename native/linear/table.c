@@ -10,5 +10,6 @@ PyMethodDef linear_methods[] = {
     {"extremes", FAST(fewer_extremes), METH_FASTCALL, "How far gradients stand above their thresholds."},
     {"glm_path", FAST(fewer_glm_path), METH_FASTCALL, "Proximal Newton along a path, dense columns."},
     {"joint_newton", FAST(fewer_joint_path), METH_FASTCALL, "Proximal Newton on all parameters at once, dense columns."},
+    {"concave_path", FAST(fewer_concave_path), METH_FASTCALL, "Concave prices on columns, from several starts."},
     {NULL, NULL, 0, NULL},
 };

@@ -23,7 +23,7 @@ if [ $# -eq 0 ]; then
     set -- "$python" -m pytest -p no:cacheprovider --rootdir="$root" -c "$root/pyproject.toml" -q -x -W ignore \
         "$root/tests/linear/test_linear_paths.py" "$root/tests/linear/test_linear_losses.py" \
         "$root/tests/linear/test_linear_general.py" "$root/tests/linear/test_linear_roads.py" \
-        "$root/tests/linear/test_joint.py" "$root/tests/linear/test_known.py" \
+        "$root/tests/linear/test_joint.py" "$root/tests/linear/test_known.py" "$root/tests/linear/test_concave.py" \
         "$root/tests/update/test_supports.py" "$root/tests/update/test_projection.py" -k "not import_is_light and not million"
 fi
 LD_PRELOAD=$(gcc -print-file-name=libasan.so) "$@"

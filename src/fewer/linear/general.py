@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.linear.concave import concave, concave_path
 from fewer.linear.coupled import Ordinal
 from fewer.linear.glm import glm_path
 from fewer.linear.known import known_path
 from fewer.linear.losses import Loss
-from fewer.linear.matrix import Matrix, compact
+from fewer.linear.matrix import compact
 from fewer.linear.partly import has_strength, strengthened
 from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.result import Path
+from fewer.linear.smooth import Problem
 from fewer.method import FewerError
 from fewer.penalty import ElasticNet
 
@@ -31,32 +33,6 @@ Vector = NDArray[np.float64]
 
 #: Penalties that are norms at fixed proportions: their gap comes from the dual norm.
 _NORMS = ("L1", "WeightedL1", "Group", "SparseGroup", "Slope")
-
-
-class _Problem:
-    def __init__(self, matrix: Matrix, y: Vector, loss: Loss, s: Vector, constant: bool) -> None:
-        self.matrix, self.y, self.loss, self.s = matrix, y, loss, s
-        p = matrix.shape[1]
-        self.index = np.arange(p)
-        self.means = matrix.tdot(s[:, None])[:, 0] / s.sum() if constant else np.zeros(p)
-        self.constant = constant
-
-    def eta(self, b: Vector) -> Vector:
-        """Linear predictor of the centred columns; the constant is the last entry of b."""
-        on = np.flatnonzero(b[:-1])
-        return np.asarray(self.matrix.dot(self.index[on], b[on]) - float(self.means @ b[:-1]) + b[-1])
-
-    def value(self, b: Vector) -> float:
-        with np.errstate(all="ignore"):
-            found = self.loss.value(self.eta(b), self.y, self.s)
-        return found if np.isfinite(found) else np.inf
-
-    def gradient(self, b: Vector) -> tuple[float, Vector, Vector]:
-        """Value, gradient (the last entry belongs to the constant), slope."""
-        eta = self.eta(b)
-        slope = self.loss.slope(eta, self.y, self.s)
-        g = self.matrix.tdot(slope[:, None])[:, 0] - self.means * slope.sum()
-        return self.loss.value(eta, self.y, self.s), np.append(g, slope.sum() if self.constant else 0.0), slope
 
 
 def general_path(
@@ -114,7 +90,7 @@ def general_path(
     _fits(penalty, p)
     target, s = loss.check(y), _weights(weights, n)
     constant = intercept and loss.intercept
-    problem = _Problem(matrix, target, loss, s, constant)
+    problem = Problem(matrix, target, loss, s, constant)
     b = np.zeros(p + 1)
     b[-1] = _constant(problem)
     null, g0, _ = problem.gradient(b)
@@ -127,9 +103,12 @@ def general_path(
     )
     if compiled is not None:
         return compiled
+    pilots = [] if penalty.convex else _pilots(problem, b, intercept)
+    shape = None if penalty.convex else concave(penalty, problem)
+    if shape is not None:
+        return concave_path(problem, penalty, shape, strengths, [b, *pilots], tol * scale, max_iter, null, top)
     smooth = _lipschitz(problem, b)
     found, coefs = [], np.empty((p, len(strengths)))
-    pilots = [] if penalty.convex else _pilots(problem, b, intercept)
     for k, lam in enumerate(strengths):
         priced = strengthened(penalty, float(lam))
         if not priced.convex:  # a little way down from every start; the lowest then goes on
@@ -180,18 +159,20 @@ def _strengths(penalty: Any, g0: Vector, lams: Any, count: int, ratio: float) ->
     return np.asarray(grid), top
 
 
-def _constant(problem: _Problem) -> float:
+def _constant(problem: Problem) -> float:
     """The best constant alone, by damped Newton."""
-    b = np.zeros(len(problem.means) + 1)
+    b, last = np.zeros(len(problem.means) + 1), np.inf
     for _ in range(100 if problem.constant else 0):
         value, g, _ = problem.gradient(b)
-        bend = float(problem.loss.bend(problem.eta(b), problem.y, problem.s).sum())
-        if abs(g[-1]) <= 1e-14 * float(problem.s.sum()):
+        step, t = g[-1] / float(problem.loss.bend(problem.eta(b), problem.y, problem.s).sum()), 1.0
+        if abs(g[-1]) <= 1e-14 * float(problem.s.sum()) or abs(g[-1]) >= last:
             break
-        t = 1.0
+        if step * g[-1] <= 1e-15 * abs(value):  # what is left to gain is rounding, and steps are judged by their slope
+            b[-1], last = b[-1] - step, abs(g[-1])
+            continue
         while t > 1e-12:
             trial = b.copy()
-            trial[-1] -= t * g[-1] / bend
+            trial[-1] -= t * step
             if problem.value(trial) <= value:
                 b = trial
                 break
@@ -201,7 +182,7 @@ def _constant(problem: _Problem) -> float:
     return float(b[-1])
 
 
-def _lipschitz(problem: _Problem, b: Vector) -> float:
+def _lipschitz(problem: Problem, b: Vector) -> float:
     """A first guess of the gradient's Lipschitz constant, by a few power rounds on the curvature at b."""
     rng = np.random.default_rng(0)
     v = rng.normal(size=len(b) - 1)
@@ -221,7 +202,7 @@ def _residual(priced: Any, b: Vector, g: Vector) -> float:
 
 
 def _fista(
-    problem: _Problem, priced: Any, b: Vector, smooth: float, tol: float, scale: float, most: int
+    problem: Problem, priced: Any, b: Vector, smooth: float, tol: float, scale: float, most: int
 ) -> tuple[Vector, float, int, float, Vector]:
     """Accelerated proximal gradient with backtracking and restart; monotone (no momentum) when not convex."""
 
@@ -259,7 +240,7 @@ def _fista(
     return b, smooth, rounds, _residual(priced, b, g), slope
 
 
-def _lassos(problem: _Problem, intercept: bool, lams: Sequence[float], factors: Vector | None) -> list[Vector]:
+def _lassos(problem: Problem, intercept: bool, lams: Sequence[float], factors: Vector | None) -> list[Vector]:
     """Certified weighted lassos of the same loss, as points of this problem."""
     path = glm_path(
         problem.matrix, problem.y, problem.loss, lams=lams, tol=1e-6, factors=factors,
@@ -268,14 +249,14 @@ def _lassos(problem: _Problem, intercept: bool, lams: Sequence[float], factors: 
     return [np.append(one.coef, float(one.intercept) + float(problem.means @ one.coef)) for one in path]
 
 
-def _pilots(problem: _Problem, b: Vector, intercept: bool) -> list[Vector]:
+def _pilots(problem: Problem, b: Vector, intercept: bool) -> list[Vector]:
     """Starting points from sparse to dense: the lasso down to a hundredth of its lam_max."""
     top = float(np.abs(problem.gradient(b)[1][:-1]).max(initial=0.0))
     return _lassos(problem, intercept, [top * share for share in (0.5, 0.2, 0.05, 0.01)], None) if top > 0 else [b]
 
 
 def _starts(
-    problem: _Problem, priced: Any, b: Vector, lam: float, pilots: list[Vector], intercept: bool
+    problem: Problem, priced: Any, b: Vector, lam: float, pilots: list[Vector], intercept: bool
 ) -> list[Vector]:
     """Where descent on a nonconvex penalty begins: the last solution, the pilots, and the densest's linearisations."""
     starts = [b, *pilots]
@@ -290,7 +271,7 @@ def _starts(
     return starts
 
 
-def _gap(problem: _Problem, priced: Any, b: Vector, slope: Vector, value: float, lam: float) -> float:
+def _gap(problem: Problem, priced: Any, b: Vector, slope: Vector, value: float, lam: float) -> float:
     net = isinstance(priced, ElasticNet) and priced.mix < 1
     if type(priced).__name__ not in _NORMS and not net:
         return float("nan")

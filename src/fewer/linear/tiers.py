@@ -11,7 +11,16 @@ from typing import Any
 
 __all__ = ["native"]
 
-_KERNELS = ("csc_tdot", "extremes", "glm_path", "gram_block", "gram_path", "joint_newton", "residual_path")
+_KERNELS = (
+    "concave_path",
+    "csc_tdot",
+    "extremes",
+    "glm_path",
+    "gram_block",
+    "gram_path",
+    "joint_newton",
+    "residual_path",
+)
 _loaded: list[Any] = []
 
 

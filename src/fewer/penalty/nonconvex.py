@@ -198,7 +198,7 @@ class MCP(_Scalar):
         slack = 1 - step / self.gamma + xp.zeros_like(w)
         inner = _soft(w, self.lam * step) / xp.where(slack > 0, slack, xp.ones_like(slack))
         edge = self.gamma * self.lam
-        inner = xp.where(xp.abs(inner) > edge, xp.sign(w) * edge, inner)
+        inner = xp.sign(w) * xp.where(xp.abs(inner) > edge, edge + xp.zeros_like(w), xp.abs(inner))
         return self._best(w, step, [xp.zeros_like(w), inner, xp.where(xp.abs(w) > edge, w, inner)])
 
     def residual(self, w: Array, grad: Array) -> Array:
