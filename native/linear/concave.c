@@ -75,8 +75,10 @@ static double bend_of(const Concave *s, double lam, double a)
     }
 }
 
-static double cheaper(const Concave *s, double lam, double h, double u, double one, double other)
+static double cheaper(const Concave *s, double lam, double h, double u, int near, double one, double other)
 {
+    if (near)
+        return other;
     const double first = 0.5 * h * one * one - u * one + fewer_concave_price(s, lam, one);
     const double second = 0.5 * h * other * other - u * other + fewer_concave_price(s, lam, other);
     return second < first ? other : one;
@@ -84,7 +86,7 @@ static double cheaper(const Concave *s, double lam, double h, double u, double o
 
 /* For u >= 0.  Where h outweighs the concavity each piece has one stationary point, and they join; otherwise the
  * middle piece has none that is a minimum, and the ends are compared. */
-static double least(const Concave *s, double lam, double h, double u)
+static double least(const Concave *s, double lam, double h, double u, int near)
 {
     const double c = s->gamma, whole = u / h;
     if (lam == 0)
@@ -97,7 +99,7 @@ static double least(const Concave *s, double lam, double h, double u)
             const double z = (u - lam) / (h - 1 / c);
             return whole > c * lam ? whole : (z < c * lam ? z : c * lam);
         }
-        return whole > c * lam ? cheaper(s, lam, h, u, 0, whole) : 0;
+        return whole > c * lam ? cheaper(s, lam, h, u, near, 0, whole) : 0;
     case SCAD: {
         double low = u > lam ? (u - lam) / h : 0;
         if (h * (c - 1) > 1) {
@@ -107,12 +109,12 @@ static double least(const Concave *s, double lam, double h, double u)
             return whole > c * lam ? whole : (z < c * lam ? (z > lam ? z : lam) : c * lam);
         }
         low = low < lam ? low : lam;
-        return whole > c * lam ? cheaper(s, lam, h, u, low, whole) : low;
+        return whole > c * lam ? cheaper(s, lam, h, u, near, low, whole) : low;
     }
     case LOG_SUM: {
         const double square = (whole + c) * (whole + c) - 4 * lam / h;
         const double z = square > 0 ? 0.5 * (whole - c + sqrt(square)) : 0;
-        return z > 0 ? cheaper(s, lam, h, u, 0, z) : 0;
+        return z > 0 ? cheaper(s, lam, h, u, near, 0, z) : 0;
     }
     case ROOT: {
         if (whole == 0)
@@ -120,18 +122,18 @@ static double least(const Concave *s, double lam, double h, double u)
         const double third = whole / 3, cosine = 0.25 * lam / (h * third * sqrt(third));
         if (!(cosine < 1))
             return 0;
-        return cheaper(s, lam, h, u, 0, 2 * third * (1 + cos(2 * (3.14159265358979323846 - acos(cosine)) / 3)));
+        return cheaper(s, lam, h, u, near, 0, 2 * third * (1 + cos(2 * (3.14159265358979323846 - acos(cosine)) / 3)));
     }
     case COUNT:
-        return cheaper(s, lam, h, u, 0, whole);
+        return cheaper(s, lam, h, u, near, 0, whole);
     default:
         return u > lam ? (u - lam) / h : 0;
     }
 }
 
-double fewer_concave_least(const Concave *s, double lam, double h, double u)
+double fewer_concave_least(const Concave *s, double lam, double h, double u, int near)
 {
-    return u < 0 ? -least(s, lam, h, -u) : least(s, lam, h, u);
+    return u < 0 ? -least(s, lam, h, -u, near) : least(s, lam, h, u, near);
 }
 
 double fewer_concave_distance(const Concave *s, double lam, double b, double g)
@@ -160,7 +162,12 @@ static double sweep(ConcaveQuadratic *t)
         const double h = t->H[i * t->ld + i];
         if (!(h > 0))
             continue;
-        const double z = fewer_concave_least(&t->shape, t->lam[i], h, t->g[i] + h * t->z[i]);
+        const double u = t->g[i] + h * t->z[i];
+        double z = fewer_concave_least(&t->shape, t->lam[i], h, u, 0);
+        if (t->near && t->z[i] != 0 && z == 0) {
+            z = fewer_concave_least(&t->shape, t->lam[i], h, u, 1);
+            t->held |= z != 0;
+        }
         const double moved = h * fabs(z - t->z[i]);
         if (moved == 0)
             continue;

@@ -75,13 +75,12 @@ static void settle(JointTask *t)
 
 /* Curvature of a robust loss where it is straight: next to none, which is right close to the minimum; a share of the
  * quadratic that lies above; or all of it, as the last step asks for. */
-static void straighten(JointTask *t)
+void fewer_joint_straighten(Joint *j, int caution)
 {
-    Joint *j = t->j;
     if (j->family != HUBER && j->family != QUANTILE)
         return;
     const double top = j->family == QUANTILE ? 1 / j->row.two : 1, share = j->family == QUANTILE ? 0.03 : 0.1;
-    const double level = t->caution == 0 ? 1e-3 : (t->caution == 1 ? 1 : 1 / share);
+    const double level = caution == 0 ? 1e-3 : (caution == 1 ? 1 : 1 / share);
     for (int64_t i = 0; i < j->row.n; i++)
         if (j->row.bend[i] < j->row.s[i] * top * (1 - 1e-12))
             j->row.bend[i] *= level;
@@ -93,7 +92,7 @@ static int model(JointTask *t, int64_t count, int64_t m)
     Joint *j = t->j;
     const int64_t q = j->q;
     double *pulled = t->pulled, *back = t->shifts;
-    straighten(t);
+    fewer_joint_straighten(j, t->caution);
     fewer_joint_curvature(j, t->columns, count);
     for (int64_t e = 0; e < m; e++) {
         double *own = pulled + q * m;

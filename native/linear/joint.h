@@ -89,6 +89,7 @@ double fewer_joint_slack(const JointTask *t, int64_t column, int64_t k);
 double fewer_joint_value(Joint *j, const double *eta, const double *c);
 void fewer_joint_slopes(Joint *j);
 void fewer_joint_curvature(Joint *j, const int64_t *columns, int64_t count);
+void fewer_joint_straighten(Joint *j, int caution);
 double fewer_joint_conjugate(const Joint *j, double scale);
 double fewer_ordered_value(Ordered *o, const double *z, double lam);
 /* z = argmin |z - v|^2 / (2 step) + price(z) on the first `paid` columns, v itself on the others. */

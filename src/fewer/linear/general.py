@@ -1,9 +1,10 @@
 """Any smooth loss with any penalty of `fewer.penalty`: accelerated proximal gradient, checked by its own residual.
 
-Penalties that the compiled solver knows go to it where the problem is small (`known`). Elsewhere a penalty enters
-through value, prox and residual alone. Convex penalties that are norms also get a duality gap, from
-`lam_max`, which is their dual norm. Nonconvex ones start from a local linear approximation (a weighted lasso that the
-certified core solves) and end where their residual vanishes: a stationary point, and said to be no more than that.
+Penalties that the compiled solvers know go to them: convex ones where the problem is small (`known`), those that are
+concave in each coefficient where the loss is compiled (`concave`). Elsewhere a penalty enters through value, prox and
+residual alone. Convex penalties that are norms also get a duality gap, from `lam_max`, which is their dual norm.
+Nonconvex ones start from lassos that the certified core solves and from local linear approximations, and end where
+their residual vanishes: a stationary point, and said to be no more than that.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def general_path(
     array([2.5858, 2.5858, 0.    , 0.    ])
 
     Reference: Beck and Teboulle (2009), FISTA, with the restart of O'Donoghue and Candes (2015); Zou and Li (2008) for
-    the local linear approximation.
+    the local linear approximation; Breheny and Huang (2011) for coordinate descent on concave penalties.
     """
     if loss.width != 1 or isinstance(loss, Ordinal):
         raise FewerError(
