@@ -77,3 +77,10 @@ def test_the_next_step_is_for_people_alone(fewer, checkpoint, tmp_path):
     )
     ended = fewer("prune", checkpoint, "--score", "magnitude", "--out", out, "--json")
     assert json.loads(ended.out)["out"] == str(out)
+
+
+def test_an_output_is_not_called_as_the_demo_model_is(fewer, refused, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refused("prune", checkpoint, "--score", "magnitude", "--out", "demo")
+    assert "output 'demo' would be read as the model that ships with fewer: write './demo'" in said
+    assert fewer("prune", checkpoint, "--score", "magnitude", "--out", "./demo").code == 0

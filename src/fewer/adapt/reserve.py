@@ -36,6 +36,8 @@ def reserved(out: str | Path | None, *sources: Path | None) -> Iterator[None]:
     if out is None:
         yield
         return
+    if out == "demo":
+        raise FewerError("output 'demo' would be read as the model that ships with fewer: write './demo'")
     place = Path(out)
     check_target(place)
     for source in sources:
