@@ -43,6 +43,9 @@ def test_small_types_and_single_sequences_become_batches_of_token_ids():
     [
         ("vit", IDS, "reads pixel_values; the data holds input_ids: give data of that kind"),
         ("llama", torch.ones(2, 6), r"reads token ids \(whole numbers\); the data is of type float32"),
+        ("llama", IDS[None], r"reads token ids \(samples, length\); the data has shape \(1, 2, 6\)"),
+        ("llama", IDS.to_sparse(), "data is a torch.sparse_coo tensor; it must be an ordinary"),
+        ("vit", "demo", "is text; ViTForImageClassification reads pixel_values: give data of that kind"),
         ("cnn", torch.ones(2, 5), r"Cnn cannot be run on this data \(0 \(2, 5\) float32\): "),
     ],
 )

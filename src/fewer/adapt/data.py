@@ -114,6 +114,8 @@ def batches(data: Any, *, batch: int = 8, source: str = "batches") -> Batches:
     if isinstance(data, Tensor):
         if data.ndim == 0:
             raise FewerError("data is a single number; it must be a tensor with one sample a row")
+        if data.layout != torch.strided:
+            raise FewerError(f"data is a {data.layout} tensor; it must be an ordinary (dense) one")
         name = input_name(data)
         rows = data[None] if name == "input_ids" and data.ndim == 1 else data
         parts = torch.split(rows, batch) if rows.numel() else ()
@@ -161,8 +163,6 @@ def text(
     """
     if length < 2:
         raise FewerError(f"length must be at least 2 tokens, not {length}")
-    if samples is not None and samples < 1:
-        raise FewerError(f"samples must be at least 1, not {samples}")
     ids = torch.tensor(tokens(path, model, field), dtype=torch.long)
     if len(ids) < length:
         raise FewerError(f"'{path}' has {len(ids)} tokens: too short for one window of {length}; shorten the length")
@@ -187,6 +187,9 @@ def text(
 
 def tokens(path: str | Path, model: Any, field: str = "") -> list[int]:
     """The token ids of a whole text file; see `text` for the arguments and errors."""
+    reads = getattr(getattr(model, "module", None), "main_input_name", "input_ids")
+    if reads != "input_ids":
+        raise FewerError(f"'{path}' is text; {type(model.module).__name__} reads {reads}: give data of that kind")
     place = _text_path(path)
     found = documents(place, field)
     tokenizer: Callable[..., Any] = model.tokenizer() if hasattr(model, "hash") else model

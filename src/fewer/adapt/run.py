@@ -62,9 +62,14 @@ def _check_main(module: nn.Module, named: Mapping[str, Tensor]) -> None:
         held = ", ".join(named) or "labels alone"
         raise FewerError(f"{type(module).__name__} reads {main}; the data holds {held}: give data of that kind")
     value = named.get(main)
-    if main == "input_ids" and value is not None and value.is_floating_point():
+    if main != "input_ids" or value is None:
+        return
+    if value.is_floating_point():
         kind = str(value.dtype).removeprefix("torch.")
         raise FewerError(f"{type(module).__name__} reads token ids (whole numbers); the data is of type {kind}")
+    if value.ndim != 2:
+        shape = tuple(value.shape)
+        raise FewerError(f"{type(module).__name__} reads token ids (samples, length); the data has shape {shape}")
 
 
 def loss(module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
