@@ -21,6 +21,7 @@ from fewer.linear.glm import glm_path
 from fewer.linear.known import known_path
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import compact
+from fewer.linear.newton import best_shift
 from fewer.linear.partly import has_strength, strengthened
 from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.result import Path
@@ -93,7 +94,7 @@ def general_path(
     constant = intercept and loss.intercept
     problem = Problem(matrix, target, loss, s, constant)
     b = np.zeros(p + 1)
-    b[-1] = _constant(problem)
+    b[-1] = best_shift(loss, np.zeros(n), target, s) if constant else 0.0
     null, g0, _ = problem.gradient(b)
     if not np.all(np.isfinite(g0)):
         raise FewerError("X holds nan or infinity; give finite numbers")
@@ -158,29 +159,6 @@ def _strengths(penalty: Any, g0: Vector, lams: Any, count: int, ratio: float) ->
         raise FewerError(f"{name} has no strength at which everything is zero; give lams")
     grid = (top if top > 0 else 1.0) * ratio ** (np.arange(count) / max(1, count - 1))
     return np.asarray(grid), top
-
-
-def _constant(problem: Problem) -> float:
-    """The best constant alone, by damped Newton."""
-    b, last = np.zeros(len(problem.means) + 1), np.inf
-    for _ in range(100 if problem.constant else 0):
-        value, g, _ = problem.gradient(b)
-        step, t = g[-1] / float(problem.loss.bend(problem.eta(b), problem.y, problem.s).sum()), 1.0
-        if abs(g[-1]) <= 1e-14 * float(problem.s.sum()) or abs(g[-1]) >= last:
-            break
-        if step * g[-1] <= 1e-15 * abs(value):  # what is left to gain is rounding, and steps are judged by their slope
-            b[-1], last = b[-1] - step, abs(g[-1])
-            continue
-        while t > 1e-12:
-            trial = b.copy()
-            trial[-1] -= t * step
-            if problem.value(trial) <= value:
-                b = trial
-                break
-            t *= 0.5
-        else:
-            break
-    return float(b[-1])
 
 
 def _lipschitz(problem: Problem, b: Vector) -> float:

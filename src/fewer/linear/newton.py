@@ -22,7 +22,7 @@ from fewer.linear.quadratic import between, coupling
 from fewer.linear.result import Path
 from fewer.linear.terms import Terms
 
-__all__ = ["newton_path"]
+__all__ = ["best_shift", "newton_path"]
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -39,6 +39,26 @@ class _Fit:
     b0: Vector
     eta: Vector
     value: float
+
+
+def best_shift(loss: Loss, eta: Vector, y: Vector, s: Vector) -> float:
+    """What to add to every row of eta: the root of a monotone function, by secants inside a bracket."""
+    low, high, at, old, was = -np.inf, np.inf, 0.0, 0.0, np.nan
+    for _ in range(200):
+        slope = loss.slope(eta + at, y, s)
+        d, size = float(slope.sum()), float(np.abs(slope).sum())
+        if abs(d) <= 1e-14 * size:
+            break
+        low, high = (low, at) if d > 0 else (at, high)
+        bend = float(loss.bend(eta + at, y, s).sum())
+        secant = (d - was) / (at - old) if at != old else bend
+        after = at - d / (secant if secant > 0 and abs(d) < 0.7 * abs(was) else bend)
+        if not low < after < high:
+            after = 0.5 * (low + high) if np.isfinite(low) and np.isfinite(high) else at - 2 * d / bend
+        if after == at:
+            break
+        old, was, at = at, d, after
+    return at
 
 
 class _Model:
@@ -112,24 +132,9 @@ class _Model:
             fit.eta, fit.b0, fit.value = fit.eta + t * step, fit.b0 + t * step, value
 
     def _root(self, fit: _Fit) -> None:
-        """One constant: the root of a monotone function, by secants inside a bracket."""
-        low, high, at, old, was = -np.inf, np.inf, 0.0, 0.0, np.nan
-        start, base = fit.eta, float(fit.b0[0])
-        for _ in range(200):
-            slope = self.slope(fit)
-            d, size = float(slope.sum()), float(np.abs(slope).sum())
-            if abs(d) <= 1e-14 * size:
-                break
-            low, high = (low, at) if d > 0 else (at, high)
-            bend = float(fit.loss.bend(self.flat(fit.eta), self.y, self.s).sum())
-            secant = (d - was) / (at - old) if at != old else bend
-            next_ = at - d / (secant if secant > 0 and abs(d) < 0.7 * abs(was) else bend)
-            if not low < next_ < high:
-                next_ = 0.5 * (low + high) if np.isfinite(low) and np.isfinite(high) else at - 2 * d / bend
-            if next_ == at:
-                break
-            old, was, at = at, d, next_
-            fit.eta, fit.b0 = start + at, np.array([base + at])
+        """One constant."""
+        shift = best_shift(fit.loss, self.flat(fit.eta), self.y, self.s)
+        fit.eta, fit.b0 = fit.eta + shift, fit.b0 + shift
         fit.value = self.value(fit.loss, fit.eta)
 
     def gradient(self, fit: _Fit, work: Index | None = None) -> Vector:

@@ -128,7 +128,7 @@ class SparseGroup:
         low = xp.zeros_like(weights[:-1])
         high = self._norms(flat, positions)[:-1] / xp.where(scale > 0, scale, scale * 0 + 1e-300)
         high = high / min(1.0, max(self.mix, 1e-9)) if self.mix > 0 else high
-        for _ in range(200):
+        for _ in range(100):
             middle = 0.5 * (low + high)
             spread = xp.take(xp.concat([middle, 0 * middle[:1]]), owner, axis=0)
             left = self._norms(_soft(flat, self.mix * spread) * tied, positions)[:-1]
