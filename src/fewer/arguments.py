@@ -16,23 +16,60 @@ import os
 import types
 import typing
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fewer.method import FewerError, nearest
 
-__all__ = ["SYNONYMS", "check_fields", "check_path", "checked", "instead", "shown"]
+__all__ = [
+    "SYNONYMS", "Count", "NotNegative", "Positive", "Range", "Share", "check_fields", "check_path", "checked",
+    "instead", "shown",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MANY = 2**31 - 1
-#: Least and greatest value of a number, by the name that it has in every signature.
-RANGES: dict[str, tuple[float, float]] = {
-    "batch": (1, _MANY), "batches": (1, _MANY), "context": (-_MANY, _MANY), "eps": (0.0, 1.0),
-    "indent": (0, 64),
-    "length": (1, _MANY),
-    "max_levels": (1, _MANY), "min_sparsity": (0.0, 1.0), "n_alphas": (-_MANY, _MANY), "prefills": (0, _MANY),
-    "prompt": (1, _MANY), "samples": (1, _MANY), "seed": (0, 2**63 - 1), "slices": (1, _MANY), "steps": (1, 10_000),
+
+
+@dataclass(frozen=True)
+class Range:
+    """Least and greatest value of a number, as metadata of its annotation: `Annotated[float, Range(0, 1)]`.
+
+    Args:
+        least: the smallest number that is right.
+        greatest: the largest one; None for anything that is finite.
+        above: whether `least` itself is too small.
+    """
+
+    least: float
+    greatest: float | None = None
+    above: bool = False
+
+    def fault(self, value: float) -> str:
+        """What a number should have been, or an empty string."""
+        if math.isnan(value) or (math.isinf(value) and self.greatest is None):
+            return "it must be a finite number" + (f" above {self.least}" if self.above else f", at least {self.least}")
+        if value < self.least or (self.above and value == self.least):
+            return f"it must be {'above' if self.above else 'at least'} {self.least}"
+        if self.greatest is not None and value > self.greatest:
+            return f"it must be at most {self.greatest:,}"
+        return ""
+
+
+#: A whole number of things of which there must be one.
+Count = Annotated[int, Range(1, _MANY)]
+NotNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, above=True)]
+Share = Annotated[float, Range(0, 1)]
+
+_AT_LEAST_ONE = Range(1, _MANY)
+#: What a number may be, by the name that it has in every signature.
+RANGES: dict[str, Range] = {
+    "batch": _AT_LEAST_ONE, "batches": _AT_LEAST_ONE, "context": Range(2, _MANY), "eps": Range(0.0, 1.0),
+    "indent": Range(0, 64), "length": _AT_LEAST_ONE, "max_levels": _AT_LEAST_ONE, "min_sparsity": Range(0.0, 1.0),
+    "n_alphas": Range(1, 100_000), "prefills": Range(0, _MANY), "prompt": _AT_LEAST_ONE, "samples": _AT_LEAST_ONE,
+    "seed": Range(0, 2**63 - 1), "slices": _AT_LEAST_ONE, "steps": Range(1, 10_000),
 }  # fmt: skip
 #: What a type is called in a message.
 _WORDS = {
@@ -66,16 +103,19 @@ def checked(function: F) -> F:
     fewer.method.FewerError: steps is 2.5; it must be a whole number
     """
     signature = inspect.signature(function)
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
 
     @functools.wraps(function)
     def gate(*args: Any, **kwargs: Any) -> Any:
-        unknown = [name for name in kwargs if name not in signature.parameters]
+        unknown = [] if open_ended else [name for name in kwargs if name not in signature.parameters]
         if unknown:
             raise FewerError(_unknown(function.__name__, unknown[0], kwargs[unknown[0]], signature.parameters))
         bound = signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             parameter = signature.parameters[name]
             hint = _hint(function, parameter)
+            if parameter.kind is parameter.VAR_KEYWORD:
+                continue  # another gate answers for them
             if parameter.kind is parameter.VAR_POSITIONAL:
                 bound.arguments[name] = tuple(_plain(name, item, hint) for item in value)
             elif value is not parameter.default:
@@ -111,7 +151,7 @@ def shown(value: Any) -> str:
 
 @functools.cache
 def _hints_of(record: Any) -> dict[str, Any]:
-    return typing.get_type_hints(record)
+    return typing.get_type_hints(record, include_extras=True)
 
 
 def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
@@ -192,6 +232,8 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
         return value
     if hint == "Array":
         return value if hasattr(value, "dtype") and len(getattr(value, "shape", ())) else _UNFIT
+    if origin is Annotated:
+        return _within(name, _fit(name, value, inner[0]), inner[1:])
     if origin in (types.UnionType, typing.Union):
         tries = (_fit(name, value, part) for part in inner)
         return next((found for found in tries if found is not _UNFIT), _UNFIT)
@@ -221,7 +263,18 @@ def _iterates(value: Any) -> bool:
     return True
 
 
+def _within(name: str, value: Any, ranges: tuple[Any, ...]) -> Any:
+    """The value, unless it is a number out of one of the ranges."""
+    for limits in ranges if value is not _UNFIT else ():
+        fault = limits.fault(value)
+        if fault:
+            raise FewerError(f"{name} is {value}; {fault}")
+    return value
+
+
 def _single(name: str, value: Any, hint: Any) -> Any:
+    if isinstance(value, type) and isinstance(hint, type) and not issubclass(hint, type):
+        return _UNFIT  # a class in the place of one of its instances
     if hint in (None, type(None)):
         return None if value is None else _UNFIT
     if hint is bool:
@@ -239,15 +292,10 @@ def _number(name: str, value: Any, hint: type) -> Any:
     if isinstance(value, bool) or not isinstance(value, wanted):
         return _UNFIT
     plain = int(value) if isinstance(value, numbers.Integral) else float(value)
-    word = name.rpartition(".")[2].partition("[")[0]
-    low, high = RANGES.get(word, (-math.inf, math.inf))
-    if math.isnan(plain) and word in RANGES:
-        return _UNFIT
-    if plain < low:
-        raise FewerError(f"{name} is {plain}; it must be at least {low}")
-    if plain > high:
-        raise FewerError(f"{name} is {plain}; it must be at most {high:,}")
-    return plain
+    limits = RANGES.get(name.rpartition(".")[2].partition("[")[0])
+    if limits is None:
+        return plain
+    return _UNFIT if math.isnan(plain) else _within(name, plain, (limits,))
 
 
 def check_path(name: str, value: str | Path) -> None:
@@ -296,6 +344,8 @@ def _words(hint: Any) -> str:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint == "Array":
         return "an array of one or more dimensions"
+    if origin is Annotated:
+        return _words(inner[0])
     if origin in (types.UnionType, typing.Union):
         return " or ".join(dict.fromkeys(_words(part) for part in inner))
     if origin is typing.Literal:
@@ -313,6 +363,8 @@ def _words(hint: Any) -> str:
 def _plural(hint: Any) -> str:
     """The same for several."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _plural(inner[0])
     if origin in (types.UnionType, typing.Union):
         return " or ".join(dict.fromkeys(_plural(part) for part in inner))
     many = {str: "texts", int: "whole numbers", float: "numbers"}

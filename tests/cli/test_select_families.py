@@ -121,7 +121,7 @@ def test_beliefs_are_trusted_as_far_as_they_help(table, tmp_path, suffix, capsys
         ("a,y\n1,2\n2,3\n", ["--levels", "a,b"], "--levels orders the labels of classes"),
         ("a,y\n1,2\n2,3\n", ["--mix", "0"], "mix is 0"),
         ("a,y\n1,2\n2,3\n", ["--mix", "x"], "--mix is 'x'"),
-        ("a,y\n1,2\n2,3\n", ["--strengths", "0"], "0 strengths"),
+        ("a,y\n1,2\n2,3\n", ["--strengths", "0"], "'--strengths': 0 is not in the range x>=1"),
         ("a,y\n1,2\n2,3\n", ["--relaxed", "--family", "poisson"], "--relaxed refits by least squares"),
         ("a,y\n1,2\n2,3\n", ["--relaxed", "--mix", "0.5"], "--relaxed and --mix cannot be given together"),
         ("a,y\n1,2\n2,3\n", ["--quantile", "1"], "quantile is 1"),

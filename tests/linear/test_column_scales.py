@@ -38,16 +38,16 @@ def model(name):
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("size", [1e100, 1e-100])
 def test_numbers_without_squares_are_refused(name, size):
-    with pytest.raises(FewerError, match=r"column '2' holds .*; rescale it"):
+    with pytest.raises(FewerError, match=r"column '2' of X holds .*; rescale it"):
         model(name).fit(U * [1.0, 1.0, size], TARGETS[name])
 
 
 def test_targets_and_sparse_columns_too():
     with pytest.raises(FewerError, match=r"the target holds .* in row .*; rescale it"):
         estimators.Lasso().fit(U, ETA * 1e155)
-    with pytest.raises(FewerError, match=r"column '0' holds 4e\+155 in row 3"):
+    with pytest.raises(FewerError, match=r"column '0' of X holds 4e\+155 in row 3"):
         estimators.Lasso(alpha=1.0).fit(sp.csc_array([[1e155], [2e155], [4e155]]), [1.0, 2.0, 3.0])
-    with pytest.raises(FewerError, match="column '1' holds nothing larger than 1e-200"):
+    with pytest.raises(FewerError, match="column '1' of X holds nothing larger than 1e-200"):
         estimators.SparsePrecision().fit(np.column_stack([U[:, 0], np.full(40, 1e-200)]))
 
 

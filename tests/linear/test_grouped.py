@@ -133,5 +133,5 @@ def test_order_of_columns_does_not_matter():
 def test_impossible_requests_are_one_line(options, message):
     with pytest.raises(FewerError, match=message):
         fl.group_path(X, Y["squared"][1], fl.Squared(), GROUPS, **options)
-    with pytest.raises(FewerError, match="2 group numbers for 9 columns"):
+    with pytest.raises(FewerError, match=r"groups have shape \(2,\); give one group number for each of 9 columns"):
         fl.group_path(X, Y["squared"][1], fl.Squared(), [0, 1])

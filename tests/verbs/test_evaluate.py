@@ -111,7 +111,8 @@ def test_a_plain_module_is_compared_by_its_outputs():
     [
         (torch.zeros(5, dtype=torch.long), 8, "too few for one window of 8"),
         (torch.zeros(2, 12, dtype=torch.long), 5, "does not divide"),
-        (torch.zeros(2, 12, dtype=torch.long), 1, "at least 2 tokens"),
+        (torch.zeros(2, 12, dtype=torch.long), 1, "context is 1; it must be at least 2"),
+        (torch.zeros(2, 12, dtype=torch.long), 0, "context is 0; it must be at least 2"),
         (torch.zeros(0, 12, dtype=torch.long), None, "no data"),
     ],
 )

@@ -19,7 +19,14 @@ _FAMILIES = "gaussian, binomial, multinomial, poisson, cox, ordinal, quantile"
 @click.option("--family", metavar="FAMILY", default="gaussian", show_default=True, help=f"One of {_FAMILIES}.")
 @click.option("--rule", metavar="RULE", default="1se", show_default=True, help="min, or 1se for the sparser model.")
 @click.option("--folds", metavar="N", type=int, default=5, show_default=True, help="Folds of the cross-validation.")
-@click.option("--strengths", metavar="N", type=int, default=100, show_default=True, help="Penalties on the path.")
+@click.option(
+    "--strengths",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Penalties on the path.",
+)
 @click.option("--drop", metavar="COLUMN", multiple=True, help="Leave a column out; may be given several times.")
 @click.option("--missing", metavar="WHAT", default="error", show_default=True, help="error, mean, or drop (rows).")
 @click.option(

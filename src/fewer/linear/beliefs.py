@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from fewer.arguments import Positive, check_fields, shown
 from fewer.method import FewerError
 
 __all__ = ["Ask", "read_beliefs"]
@@ -48,9 +50,15 @@ class Ask:
     answer: Callable[[str], str]
     target: str
     context: str = ""
-    low: float = 2.0
-    high: float = 5.0
+    low: Positive = 2.0
+    high: Positive = 5.0
     batch: int = 40
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check_fields(self)
+        if self.low > self.high:
+            raise FewerError(f"low is {self.low:g} and high {self.high:g}; low is the belief for columns that matter")
 
     def __call__(self, names: Sequence[str]) -> dict[str, float]:
         """A belief for every name."""
@@ -72,11 +80,15 @@ class Ask:
             ]
         )
 
-    def _read(self, text: str, names: Sequence[str]) -> dict[str, float]:
+    def _read(self, text: Any, names: Sequence[str]) -> dict[str, float]:
+        if not isinstance(text, str):
+            raise FewerError(f"answer gave {shown(text)}; it must give a text")
         found = {}
         for line in text.splitlines():
             name, _, number = line.strip().lstrip("-* ").rpartition(":")
-            if name.strip() in names and re.fullmatch(r"[0-9.eE+-]+", number.strip()):
+            if name.strip() in names and re.fullmatch(
+                r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", number.strip()
+            ):
                 found[name.strip()] = float(number)
         for name in names:
             if name not in found:

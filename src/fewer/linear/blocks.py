@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.linear.arrays import factors_of, labels_of
 from fewer.method import FewerError
 
 __all__ = ["Blocks", "blocks", "positions"]
@@ -116,9 +117,9 @@ class Blocks:
 
 def positions(groups: Any, columns: int) -> list[list[int]]:
     """Positions of each group's columns, from group numbers (p,); None makes every column a group of its own."""
-    labels = np.arange(columns) if groups is None else np.asarray(groups)
+    labels = np.arange(columns) if groups is None else labels_of(groups, "groups")
     if labels.shape != (columns,):
-        raise FewerError(f"{labels.shape[0] if labels.ndim else 1} group numbers for {columns} columns")
+        raise FewerError(f"groups have shape {labels.shape}; give one group number for each of {columns} columns")
     order = np.argsort(labels, kind="stable")
     breaks = np.flatnonzero(labels[order][1:] != labels[order][:-1]) + 1
     return [part.tolist() for part in np.split(order, breaks)]
@@ -134,9 +135,7 @@ def blocks(groups: list[list[int]], factors: Any, mix: float, share: float) -> B
         if not 0 <= value <= 1:
             raise FewerError(f"{name} is {value}; it must lie in [0, 1]")
     sizes = np.array([len(group) for group in groups], dtype=np.int64)
-    f = np.ones(int(sizes.sum())) if factors is None else np.asarray(factors, dtype=np.float64)
-    if f.shape != (sizes.sum(),) or not np.all(f >= 0):
-        raise FewerError(f"penalty factors have shape {f.shape}; give {sizes.sum()} numbers in [0, inf]")
+    f = factors_of(factors, int(sizes.sum()))
     first = np.array([f[group[0]] for group in groups])
     for group, value in zip(groups, first, strict=True):
         if len(group) > 1 and np.any(f[group] != value):

@@ -6,11 +6,13 @@ Same shape as in `losses`: value, slope, bend, conjugate (or a floor), mean, che
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Range, check_fields
+from fewer.linear.arrays import numbers_of
 from fewer.linear.losses import _numbers, _sigmoid, _xlogx
 from fewer.method import FewerError
 
@@ -27,8 +29,12 @@ class Multinomial:
         classes: number of classes; targets are codes 0 .. classes - 1.
     """
 
-    classes: int = 3
+    classes: Annotated[int, Range(2, 2**31 - 1)] = 3
     intercept: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the number of classes."""
+        check_fields(self)
 
     @property
     def width(self) -> int:
@@ -83,10 +89,18 @@ class Ordinal:
         cuts: (classes - 1,) increasing cut points; None before fitting.
     """
 
-    classes: int = 3
+    classes: Annotated[int, Range(2, 2**31 - 1)] = 3
     cuts: tuple[float, ...] | None = None
     width: ClassVar[int] = 1
     intercept: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the number of classes and of cut points."""
+        check_fields(self)
+        if self.cuts is not None and len(self.cuts) != self.classes - 1:
+            raise FewerError(
+                f"ordinal loss: {len(self.cuts)} cuts for {self.classes} classes; give one less than classes"
+            )
 
     def check(self, y: Any) -> Vector:
         """Codes, every one present."""
@@ -187,11 +201,15 @@ class Cox:
     columns: ClassVar[int] = 2  # of the target
     intercept: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Check the rule for ties."""
+        check_fields(self)
+
     def check(self, y: Any) -> Vector:
         """(n, 2): finite times, events 0 or 1, at least one event."""
-        out = np.ascontiguousarray(y, dtype=np.float64)
+        out = numbers_of(y, "cox loss: y")
         if out.ndim != 2 or out.shape[1] != 2 or not np.all(np.isfinite(out)):
-            raise FewerError(f"cox loss: the target has shape {out.shape}; give finite (time, event) rows")
+            raise FewerError(f"cox loss: y has shape {out.shape}; give finite (time, event) rows")
         if not np.all((out[:, 1] == 0) | (out[:, 1] == 1)) or not out[:, 1].any():
             raise FewerError("cox loss: events must be 0 or 1, and at least one must be 1")
         return out

@@ -7,13 +7,15 @@ vector at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Count, NotNegative, Share, checked
+from fewer.linear.arrays import Grid, Ratio, numbers_of, plain
 from fewer.linear.losses import Loss, Squared
 from fewer.linear.matrix import Dense, Matrix, as_matrix
 from fewer.linear.paths import _answer, _grid_given, _run, _target, _weights, path, prices
@@ -29,24 +31,25 @@ Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
+@checked
 def cross_paths(
     X: Any,
     y: Any,
-    folds: Sequence[Any],
+    folds: Iterable[Any],
     /,
     *,
     lams: Any = None,
-    count: int = 100,
-    ratio: float | None = None,
-    mix: float = 1.0,
+    count: Grid = 100,
+    ratio: Ratio | None = None,
+    mix: Share = 1.0,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
     lower: Any = None,
     upper: Any = None,
-    tol: float = 1e-6,
-    max_iter: int = 100_000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 100_000,
     loss: Loss | None = None,
 ) -> tuple[tuple[Path, ...], ...]:
     """Paths fitted without each fold, for every penalty-factor vector.
@@ -71,7 +74,11 @@ def cross_paths(
     matrix = as_matrix(X)
     n, p = matrix.shape
     held = [_fold(rows, n) for rows in folds]
-    columns = [None] if factors is None else list(np.atleast_2d(np.asarray(factors, dtype=np.float64).T))
+    if not held:
+        raise FewerError("folds is empty; give the rows held out of each")
+    columns = [None] if factors is None else list(np.atleast_2d(numbers_of(factors, "factors").T))
+    if not columns:
+        raise FewerError("factors have no column; give (p,) or (p, m)")
     ratio = (1e-3 if n > p else 1e-2) if ratio is None else ratio
     options: dict[str, Any] = {
         "mix": mix, "weights": weights, "intercept": intercept, "standardize": standardize, "lower": lower,
@@ -90,9 +97,13 @@ def cross_paths(
 
 
 def _fold(rows: Any, n: int) -> Index:
-    out = np.asarray(rows)
+    out = plain(rows, "folds")
+    if out.ndim != 1 or (out.dtype == bool and len(out) != n) or np.any(out != np.floor(out)):
+        raise FewerError(
+            f"folds hold an entry of shape {out.shape} and type {out.dtype}; give positions of rows, or a mask"
+        )
     out = np.flatnonzero(out) if out.dtype == bool else out.astype(np.int64)
-    if len(out) >= n or (len(out) and (out.min() < 0 or out.max() >= n)):
+    if not len(out) or len(np.unique(out)) >= n or (len(out) and (out.min() < 0 or out.max() >= n)):
         raise FewerError(f"a fold must hold out some, not all, of the rows 0 .. {n - 1}")
     return out
 
@@ -181,7 +192,7 @@ def _by_loss(
     X = matrix.X  # type: ignore[attr-defined]
     X = X.tocsr() if hasattr(X, "tocsr") else X
     weights = options.pop("weights")
-    w = None if weights is None else np.asarray(weights, dtype=np.float64)
+    w = None if weights is None else numbers_of(weights, "weights", (len(target),))
     out = []
     for f in columns:
         grid = lams

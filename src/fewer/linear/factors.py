@@ -9,13 +9,15 @@ bad advice costs nothing but its place in the list. An object whose vectors depe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import NotNegative, Positive, check_fields
+from fewer.linear.arrays import numbers_of
 from fewer.method import FewerError, Paper, method, nearest
 
 __all__ = ["Adaptive", "Candidate", "Factors", "Manual", "Prior", "as_factors"]
@@ -57,9 +59,9 @@ class Manual:
             for name in self.factors:
                 if name not in names:
                     raise FewerError(f"penalty factor for '{name}': no such column{nearest(str(name), names)}")
-            values = np.array([float(self.factors.get(name, 1.0)) for name in names])
+            values = numbers_of([self.factors.get(name, 1.0) for name in names], "penalty_factors")
         else:
-            values = np.asarray(self.factors, dtype=np.float64)
+            values = numbers_of(self.factors, "penalty_factors")
         return [Candidate("manual", check_factors(values, len(names)))]
 
 
@@ -88,19 +90,21 @@ class Adaptive:
     2.0
     """
 
-    pilot: str = "ridge"
-    gamma: float | Sequence[float] = 1.0
-    strength: float = 1e-2
+    pilot: Literal["ridge", "lasso"] = "ridge"
+    gamma: Positive | Sequence[Positive] = 1.0
+    strength: Positive = 1e-2
     base: Any = None
     learnt: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_fields(self)
+        if self.gamma == ():
+            raise FewerError("gamma is empty; give one exponent, or several")
+
     def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
         """One vector an exponent."""
-        if self.pilot not in ("ridge", "lasso"):
-            raise FewerError(f"unknown pilot '{self.pilot}'{nearest(self.pilot, ['ridge', 'lasso'])}; ridge or lasso")
         gammas = np.atleast_1d(np.asarray(self.gamma, dtype=np.float64))
-        if not np.all(gammas > 0):
-            raise FewerError(f"gamma is {self.gamma}; it must be positive")
         mix, first = 0.0 if self.pilot == "ridge" else 1.0, self._base(X, y, weights, names, loss)
         coef = np.abs(pilot_coefficients(X, y, weights, loss, mix, self.strength, first))
         made = []
@@ -146,8 +150,12 @@ class Prior:
     ['trust 0', 'trust 1']
     """
 
-    beliefs: Mapping[str, float] | Sequence[float] | Callable[[Sequence[str]], Any]
-    trust: Sequence[float] = (0.0, 0.5, 1.0, 2.0)
+    beliefs: Any
+    trust: Sequence[NotNegative] = (0.0, 0.5, 1.0, 2.0)
+
+    def __post_init__(self) -> None:
+        """Check the exponents; what is believed is checked against the columns."""
+        check_fields(self)
 
     def candidates(self, X: Any, y: Any, weights: Any, names: Sequence[str], loss: Any) -> list[Candidate]:
         """One vector an exponent, the plain lasso first."""
@@ -157,11 +165,9 @@ class Prior:
             if missing:
                 raise FewerError(f"no belief about '{missing[0]}' ({len(missing)} of {len(names)} columns have none)")
             answer = [answer[name] for name in names]
-        values = np.asarray(answer, dtype=np.float64)
+        values = numbers_of(answer, "beliefs")
         if values.shape != (len(names),) or not np.isfinite(values).all() or (values <= 0).any():
             raise FewerError(f"beliefs must be {len(names)} positive numbers, one a column")
-        if any(t < 0 for t in self.trust):
-            raise FewerError("an exponent of trust is negative; beliefs would be turned round")
         scaled = values / values.mean()
         return [Candidate(f"trust {t:g}", scaled**t) for t in sorted({0.0, *self.trust})]
 
@@ -176,9 +182,9 @@ def as_factors(value: Any) -> Factors | None:
 def check_factors(values: Vector, columns: int) -> Vector:
     """Refuse vectors of the wrong length, NaN and negative factors."""
     if values.shape != (columns,):
-        raise FewerError(f"{values.shape[0] if values.ndim else 1} penalty factors for {columns} columns")
+        raise FewerError(f"penalty_factors have shape {values.shape}; give one for each of {columns} columns")
     if np.isnan(values).any() or (values < 0).any():
-        raise FewerError("penalty factors must be in [0, inf]: 0 leaves a column free, inf excludes it")
+        raise FewerError("penalty_factors must be in [0, inf]: 0 leaves a column free, inf excludes it")
     return values
 
 

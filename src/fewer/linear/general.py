@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Count, NotNegative, checked
+from fewer.linear.arrays import Grid, Ratio
 from fewer.linear.concave import concave, concave_path
 from fewer.linear.coupled import Ordinal
 from fewer.linear.glm import glm_path
 from fewer.linear.known import known_path
 from fewer.linear.losses import Loss
-from fewer.linear.matrix import compact
+from fewer.linear.matrix import compact, constant_columns, refuse_sums
 from fewer.linear.newton import best_shift
 from fewer.linear.partly import has_strength, strengthened
 from fewer.linear.paths import _grid_given, _weights
@@ -37,6 +39,7 @@ Vector = NDArray[np.float64]
 _NORMS = ("L1", "WeightedL1", "Group", "SparseGroup", "Slope")
 
 
+@checked
 def general_path(
     X: Any,
     y: Any,
@@ -45,12 +48,12 @@ def general_path(
     /,
     *,
     lams: Any = None,
-    count: int = 30,
-    ratio: float = 1e-2,
+    count: Grid = 30,
+    ratio: Ratio = 1e-2,
     weights: Any = None,
     intercept: bool = True,
-    tol: float = 1e-6,
-    max_iter: int = 20_000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 20_000,
 ) -> Path:
     """Solutions along decreasing strengths for any smooth loss and any penalty.
 
@@ -91,15 +94,19 @@ def general_path(
     n, p = matrix.shape
     _fits(penalty, p)
     target, s = loss.check(y), _weights(weights, n)
+    if len(target) != n:
+        raise FewerError(f"y has {len(target)} rows; X has {n}")
+    refuse_sums(matrix.tdot(s[:, None]))
     constant = intercept and loss.intercept
     problem = Problem(matrix, target, loss, s, constant)
     b = np.zeros(p + 1)
     b[-1] = best_shift(loss, np.zeros(n), target, s) if constant else 0.0
-    null, g0, _ = problem.gradient(b)
-    if not np.all(np.isfinite(g0)):
-        raise FewerError("X holds nan or infinity; give finite numbers")
+    null, g0, slope = problem.gradient(b)
+    if constant:
+        g0[:-1][constant_columns(matrix)] = 0.0
     strengths, top = _strengths(penalty, g0[:-1], lams, count, ratio)
-    scale = float(np.abs(g0).max())
+    rounding = 1e-8 * float(matrix.squares(s).max() * (slope[s > 0] ** 2 / s[s > 0]).sum()) ** 0.5
+    scale = max(float(np.abs(g0).max()), rounding)
     compiled = known_path(
         matrix, target, loss, s, penalty, intercept, strengths, null, top, max(scale, 1e-300), tol, max_iter
     )
@@ -122,7 +129,7 @@ def general_path(
         coefs[:, k] = b[:-1]
         value = problem.value(b) + float(priced.value(b[:-1]))
         gap = _gap(problem, priced, b, slope, value, float(lam))
-        done = residual <= tol * max(float(np.abs(g0).max()), 1e-300)
+        done = residual <= tol * max(scale, 1e-300)
         found.append((b[-1] - problem.means @ b[:-1], value, gap, residual, rounds, done))
     columns = np.flatnonzero(np.any(coefs != 0, axis=1))
     made = np.array([f[:5] for f in found])

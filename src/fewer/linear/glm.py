@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Count, NotNegative, Share, checked
 from fewer.linear import tiers
+from fewer.linear.arrays import Grid, Ratio
 from fewer.linear.blocks import Blocks
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss, Squared
-from fewer.linear.matrix import Dense, Matrix, compact
+from fewer.linear.matrix import Dense, Matrix, compact, constant_columns, refuse_sums
 from fewer.linear.newton import newton_path
 from fewer.linear.paths import _grid_given, _weights, path, prices
 from fewer.linear.result import Path, Solution
@@ -24,7 +27,8 @@ __all__ = ["glm_path", "glm_solve"]
 Vector = NDArray[np.float64]
 
 
-def glm_solve(X: Any, y: Any, loss: Loss, lam: float, /, **options: Any) -> Solution:
+@checked
+def glm_solve(X: Any, y: Any, loss: Loss, lam: NotNegative, /, **options: Any) -> Solution:
     """One solution for a general loss; options as for `glm_path`.
 
     >>> import numpy as np
@@ -36,6 +40,7 @@ def glm_solve(X: Any, y: Any, loss: Loss, lam: float, /, **options: Any) -> Solu
     return glm_path(X, y, loss, lams=[lam], **options)[0]
 
 
+@checked
 def glm_path(
     X: Any,
     y: Any,
@@ -43,17 +48,17 @@ def glm_path(
     /,
     *,
     lams: Any = None,
-    count: int = 100,
-    ratio: float | None = None,
-    mix: float = 1.0,
+    count: Grid = 100,
+    ratio: Ratio | None = None,
+    mix: Share = 1.0,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
     lower: Any = None,
     upper: Any = None,
-    tol: float = 1e-6,
-    max_iter: int = 1000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 1000,
     duals: bool = True,
 ) -> Path:
     """Solutions along decreasing penalties for any loss, by proximal Newton, every one certified.
@@ -91,11 +96,12 @@ def glm_path(
     n, p = matrix.shape
     target = loss.check(y)
     if len(target) != n:
-        raise FewerError(f"the target has {len(target)} rows; X has {n}")
+        raise FewerError(f"y has {len(target)} rows; X has {n}")
     s, terms = _weights(weights, n), prices(p, mix, factors, lower, upper)
     sums = matrix.tdot(np.column_stack([s, np.ones(n)]))
-    if not np.all(np.isfinite(sums)):
-        raise FewerError(f"column {int(np.flatnonzero(~np.isfinite(sums).all(axis=1))[0])} of X holds nan or infinity")
+    refuse_sums(sums)
+    if intercept or not loss.intercept:  # a constant, cut points or relative risks take up what such columns say
+        terms = _without(terms, constant_columns(matrix))
     if standardize:
         terms = _standardised(matrix, s, sums[:, 0] / s.sum(), terms)
     ratio = (1e-3 if n > p else 1e-2) if ratio is None else ratio
@@ -110,6 +116,12 @@ def glm_path(
         )
         return joint_path(matrix, target, loss, s, shape, intercept, given, count, ratio, tol, max_iter, duals)
     return newton_path(matrix, target, loss, s, terms, intercept, given, count, ratio, tol, max_iter, duals)
+
+
+def _without(terms: Terms, out: NDArray[np.bool_]) -> Terms:
+    """The same terms with some columns left out, unless they are free."""
+    out = out & ((terms.l1 > 0) | (terms.l2 > 0))
+    return replace(terms, l1=np.where(out, np.inf, terms.l1), l2=np.where(out, 0.0, terms.l2))
 
 
 def _standardised(matrix: Matrix, s: Vector, means: Vector, terms: Terms) -> Terms:

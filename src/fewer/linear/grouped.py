@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Count, NotNegative, Share, checked
+from fewer.linear.arrays import Grid, Ratio
 from fewer.linear.blocks import Blocks, blocks, positions
 from fewer.linear.coupled import Multinomial, Ordinal
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.losses import Huber, Loss, Quantile, Squared
-from fewer.linear.matrix import Matrix, as_matrix, compact
+from fewer.linear.matrix import Matrix, as_matrix, compact, constant_columns, refuse_sums
 from fewer.linear.newton import _Fit, _Model
 from fewer.linear.paths import _grid_given, _weights
 from fewer.linear.quadratic import coupling, joint, quadratic, times
@@ -29,6 +31,7 @@ Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
+@checked
 def group_path(
     X: Any,
     y: Any,
@@ -37,16 +40,16 @@ def group_path(
     /,
     *,
     lams: Any = None,
-    count: int = 100,
-    ratio: float | None = None,
-    mix: float = 1.0,
-    share: float = 0.0,
+    count: Grid = 100,
+    ratio: Ratio | None = None,
+    mix: Share = 1.0,
+    share: Share = 0.0,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
-    tol: float = 1e-6,
-    max_iter: int = 1000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 1000,
 ) -> Path:
     """Solutions along decreasing penalties on groups of columns, for any loss, every one certified.
 
@@ -76,18 +79,20 @@ def group_path(
     Reference: Yuan and Lin (2006), equation 2.1; Simon et al. (2013), equation 3; Meier, van de Geer and Buehlmann
     (2008) for other losses. Objectives are compared with a plain proximal gradient and with scikit-learn in the tests.
     """
-    X = compact(X).X  # type: ignore[attr-defined]
-    n, p = X.shape
+    matrix = compact(X)
+    n, p = matrix.shape
     target, s = loss.check(y), _weights(weights, n)
     if len(target) != n:
-        raise FewerError(f"the target has {len(target)} rows; X has {n}")
+        raise FewerError(f"y has {len(target)} rows; X has {n}")
+    refuse_sums(matrix.tdot(s[:, None]))
     members = positions(groups, p)
     shape = blocks(members, factors, mix, share)
     order = np.concatenate([np.asarray(m) for m in members]) if p else np.arange(0)
-    X, scale = _laid_out(X, order, s, standardize)
-    flat = (
-        np.add.reduceat((scale > 0).astype(float), shape.starts) == 0 if standardize else np.zeros(len(members), bool)
-    )
+    X, scale = _laid_out(matrix.X, order, s, standardize)  # type: ignore[attr-defined]
+    varies = scale > 0
+    if intercept or not loss.intercept:  # a constant, cut points or relative risks take up what constant columns say
+        varies &= ~constant_columns(matrix)[order]
+    flat = (np.add.reduceat(varies.astype(float), shape.starts) == 0) & ~shape.free
     shape = Blocks(shape.sizes, shape.one, np.where(flat, np.inf, shape.two), shape.ridge)
     ratio = (1e-3 if n > p else 1e-2) if ratio is None else ratio
     given, matrix = _grid_given(lams), as_matrix(X)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Count, NotNegative, checked
+from fewer.linear.arrays import Ratio
 from fewer.linear.matrix import Matrix, as_matrix
 from fewer.linear.paths import _answer, _target, _weights, prices
 from fewer.linear.progress import Log, certificates
@@ -21,18 +23,19 @@ __all__ = ["homotopy_path"]
 Vector = NDArray[np.float64]
 
 
+@checked
 def homotopy_path(
     X: Any,
     y: Any,
     /,
     *,
-    ratio: float = 1e-2,
-    most: int = 1000,
+    ratio: Ratio = 1e-2,
+    most: Count = 1000,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
-    tol: float = 1e-6,
+    tol: NotNegative = 1e-6,
 ) -> Path:
     """Every knot of the lasso path from lam_max down: where a column enters or leaves; it is linear in between.
 
@@ -66,6 +69,8 @@ def homotopy_path(
     matrix = as_matrix(X)
     n, p = matrix.shape
     terms = prices(p, 1.0, factors, None, None)
+    if not np.any(np.isfinite(terms.l1)):
+        raise FewerError("homotopy_path: factors leave every column out; there is no knot")
     if np.any(terms.l1 == 0):
         raise FewerError("homotopy_path takes factors above 0; use path for columns without a price")
     s = _weights(weights, n)

@@ -21,11 +21,13 @@ F*(slope) = <slope, eta> - F(eta).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Positive, Range, check_fields
+from fewer.linear.arrays import numbers_of
 from fewer.method import FewerError
 
 __all__ = ["Gamma", "Huber", "Logistic", "Loss", "Poisson", "Quantile", "Squared"]
@@ -33,6 +35,7 @@ __all__ = ["Gamma", "Huber", "Logistic", "Loss", "Poisson", "Quantile", "Squared
 Vector = NDArray[np.float64]
 
 
+@runtime_checkable
 class Loss(Protocol):
     """What the solvers ask of a loss."""
 
@@ -64,9 +67,9 @@ class Loss(Protocol):
 
 
 def _numbers(y: Any, what: str, good: Any) -> Vector:
-    out = np.ascontiguousarray(y, dtype=np.float64)
+    out = numbers_of(y, f"{what}: y")
     if out.ndim != 1:
-        raise FewerError(f"{what}: the target has shape {out.shape}; give one number per row")
+        raise FewerError(f"{what}: y has shape {out.shape}; give one number per row")
     bad = np.flatnonzero(~(np.isfinite(out) & good(out)))
     if len(bad):
         raise FewerError(f"{what}: target {out[bad[0]]} in row {bad[0]} is not possible")
@@ -241,10 +244,14 @@ class Huber:
         delta: where it becomes linear, in units of the target.
     """
 
-    delta: float = 1.35
+    delta: Positive = 1.35
     width: ClassVar[int] = 1
     intercept: ClassVar[bool] = True
     code: ClassVar[int] = 4
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        check_fields(self)
 
     @property
     def shape(self) -> tuple[float, float]:
@@ -287,16 +294,17 @@ class Quantile:
         smooth: h, the width of rounding in units of the target; the objective is within h/8 of the exact one.
     """
 
-    q: float = 0.5
-    smooth: float = 0.1
+    q: Annotated[float, Range(0, 1)] = 0.5
+    smooth: Positive = 0.1
     width: ClassVar[int] = 1
     intercept: ClassVar[bool] = True
     code: ClassVar[int] = 5
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not (0 < self.q < 1 and self.smooth > 0):
-            raise FewerError(f"quantile loss: q is {self.q} and smooth {self.smooth}; 0 < q < 1 and smooth > 0")
+        check_fields(self)
+        if not 0 < self.q < 1:
+            raise FewerError(f"quantile loss: q is {self.q}; it must lie between 0 and 1")
 
     @property
     def shape(self) -> tuple[float, float]:

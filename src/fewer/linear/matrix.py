@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.linear import tiers
+from fewer.linear.arrays import plain
 from fewer.method import FewerError
 
-__all__ = ["LARGE", "Dense", "Matrix", "Sparse", "as_matrix", "compact", "refuse_extremes"]
+__all__ = [
+    "LARGE", "Dense", "Matrix", "Sparse", "as_matrix", "compact", "constant_columns", "refuse_extremes", "refuse_sums",
+]  # fmt: skip
 
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -133,16 +136,16 @@ def as_matrix(X: Any) -> Matrix:
     """`X` as a `Matrix`: numpy (anything `np.asarray` takes) or scipy sparse.
 
     Raises:
-        FewerError: not two-dimensional, no rows, or not numeric.
+        FewerError: not two-dimensional, no rows or no columns, or not numeric.
     """
     if isinstance(X, Dense | Sparse):
         return X
     if hasattr(X, "tocsc"):
+        if X.ndim != 2 or X.dtype.kind not in "biuf":
+            raise FewerError(f"X is sparse of shape {X.shape} and type {X.dtype}; give a matrix of real numbers")
         matrix: Matrix = Sparse(X)
     else:
-        dense = np.asarray(X)
-        if dense.dtype == object or dense.dtype.kind not in "biuf":
-            raise FewerError(f"X has type {dense.dtype}; give numbers")
+        dense = plain(X, "X")
         if dense.dtype != np.float64 and not (dense.dtype == np.float32 and dense.size > 1 << 24):
             dense = dense.astype(np.float64)
         if dense.ndim != 2:
@@ -152,6 +155,8 @@ def as_matrix(X: Any) -> Matrix:
         matrix = Dense(dense)
     if matrix.shape[0] == 0:
         raise FewerError("X has no rows")
+    if matrix.shape[1] == 0:
+        raise FewerError("X has no columns")
     return matrix
 
 
@@ -191,3 +196,34 @@ def refuse_extremes(X: Any, name: Callable[[int], str]) -> None:
         raise FewerError(f"{name(int(bad[0]))} holds {values[row]:g} in row {row + 1}; rescale it")
     if len(bad):
         raise FewerError(f"{name(int(bad[0]))} holds nothing larger than {top[bad[0]]:g}; rescale it")
+
+
+def refuse_sums(sums: Vector) -> None:
+    """Refuse columns by sums over their rows, which carry any nan, infinity or enormous number and cost nothing.
+
+    Args:
+        sums: (p, m) sums of each column, in m weightings.
+
+    Raises:
+        FewerError: a sum that is not finite, or above 1e70.
+    """
+    wrong = np.flatnonzero(~np.isfinite(sums).all(axis=1))
+    if len(wrong):
+        raise FewerError(f"column {wrong[0]} of X holds nan or infinity (or overflows); give finite numbers")
+    wrong = np.flatnonzero((np.abs(sums) > LARGE).any(axis=1))
+    if len(wrong):
+        raise FewerError(f"column {wrong[0]} of X adds up to {np.abs(sums[wrong[0]]).max():.0e}; rescale it")
+
+
+def constant_columns(matrix: Matrix) -> NDArray[np.bool_]:
+    """(p,) whether all rows of a column hold one number: beside an intercept it explains nothing, and a gradient that
+    is nothing but rounding would have a strength, and a path, of its own.
+
+    >>> constant_columns(as_matrix([[1.0, 0.1], [2.0, 0.1]]))
+    array([False,  True])
+    """
+    X: Any = matrix.X  # type: ignore[attr-defined]
+    if not isinstance(matrix, Sparse):
+        return np.asarray(X.max(axis=0) == X.min(axis=0))
+    top, low = (np.asarray(end(axis=0).todense()).ravel() for end in (X.max, X.min))
+    return np.asarray(top == low)

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fewer.linear.matrix import Matrix, as_matrix
+from fewer.arguments import Count, NotNegative, Share, checked
+from fewer.linear.arrays import Grid, Ratio, factors_of, numbers_of, plain
+from fewer.linear.matrix import LARGE, Matrix, as_matrix
 from fewer.linear.pool import Pool
 from fewer.linear.ready import Job, Ready, prepare, prepare_gram
 from fewer.linear.result import Path, Solution
@@ -25,21 +27,22 @@ Vector = NDArray[np.float64]
 Regime = Literal["auto", "gram", "residual"]
 
 
+@checked
 def solve(
     X: Any,
     y: Any,
-    lam: float,
+    lam: NotNegative,
     /,
     *,
-    mix: float = 1.0,
+    mix: Share = 1.0,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
     lower: Any = None,
     upper: Any = None,
-    tol: float = 1e-6,
-    max_iter: int = 100_000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 100_000,
     regime: Regime = "auto",
 ) -> Solution:
     """One solution of the weighted elastic net, with its certificate.
@@ -77,23 +80,24 @@ def solve(
     )[0]  # fmt: skip
 
 
+@checked
 def path(
     X: Any,
     y: Any,
     /,
     *,
     lams: Any = None,
-    count: int = 100,
-    ratio: float | None = None,
-    mix: float = 1.0,
+    count: Grid = 100,
+    ratio: Ratio | None = None,
+    mix: Share = 1.0,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
     lower: Any = None,
     upper: Any = None,
-    tol: float = 1e-6,
-    max_iter: int = 100_000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 100_000,
     duals: bool = True,
     regime: Regime = "auto",
 ) -> Path:
@@ -125,23 +129,24 @@ def path(
     return _run(matrix, [job])[0]
 
 
+@checked
 def batch(
     X: Any,
     Y: Any,
     /,
     *,
     lams: Any = None,
-    count: int = 100,
-    ratio: float | None = None,
-    mix: float = 1.0,
+    count: Grid = 100,
+    ratio: Ratio | None = None,
+    mix: Share = 1.0,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
     lower: Any = None,
     upper: Any = None,
-    tol: float = 1e-6,
-    max_iter: int = 100_000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 100_000,
     duals: bool = False,
 ) -> tuple[Path, ...]:
     """Many paths on one matrix: columns of targets, row weights or penalty factors, one product for all gradients.
@@ -165,18 +170,21 @@ def batch(
     """
     matrix = as_matrix(X)
     n, p = matrix.shape
-    Y, factors, weights = (None if a is None else np.asarray(a) for a in (Y, factors, weights))
+    Y = plain(Y, "Y")
+    factors, weights = (None if a is None else plain(a, k) for a, k in ((factors, "factors"), (weights, "weights")))
     sizes = {a.shape[1] for a in (Y, factors, weights) if a is not None and a.ndim == 2}
     if len(sizes) > 1:
         raise FewerError(f"batch: columns of Y, factors and weights differ in number ({sorted(sizes)})")
     m = sizes.pop() if sizes else 1
+    if not m:
+        raise FewerError("batch: no column in Y, factors or weights; there is nothing to solve")
     ratio = (1e-3 if n > p else 1e-2) if ratio is None else ratio
     shared_weights = _weights(weights, n) if weights is None or weights.ndim == 1 else None
-    shared_target = _target(Y, n) if Y.ndim == 1 else None
+    shared_target = _target(Y, n, "Y") if Y.ndim == 1 else None
     jobs = []
     for k in range(m):
         s = shared_weights if shared_weights is not None else _weights(_pick(weights, k), n)
-        y = shared_target if shared_target is not None else _target(_pick(Y, k), n)
+        y = shared_target if shared_target is not None else _target(_pick(Y, k), n, "Y")
         terms = prices(p, mix, _pick(factors, k), lower, upper)
         jobs.append(
             Job(y, s, intercept, terms, standardize, _grid_given(lams), count, ratio, tol, max_iter, duals, "gram")
@@ -184,21 +192,22 @@ def batch(
     return tuple(_run(matrix, jobs))
 
 
+@checked
 def gram_path(
     gram: Any,
     moment: Any,
-    square: float,
+    square: NotNegative,
     /,
     *,
     lams: Any = None,
-    count: int = 100,
-    ratio: float = 1e-3,
-    mix: float = 1.0,
+    count: Grid = 100,
+    ratio: Ratio = 1e-3,
+    mix: Share = 1.0,
     factors: Any = None,
     lower: Any = None,
     upper: Any = None,
-    tol: float = 1e-6,
-    max_iter: int = 100_000,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 100_000,
 ) -> Path:
     """A path from second moments alone: minimise b'Gb/2 - c'b + square/2 + penalty.
 
@@ -214,14 +223,17 @@ def gram_path(
     >>> gram_path(np.eye(2), np.array([1.0, 0.2]), 2.0, lams=[0.5])[0].coef
     array([0.5, 0. ])
     """
-    G, c = np.asarray(gram, dtype=np.float64), np.asarray(moment, dtype=np.float64)
+    G, c = numbers_of(gram, "gram"), numbers_of(moment, "moment")
     if G.ndim != 2 or G.shape[0] != G.shape[1] or c.shape != (len(G),):
         raise FewerError(f"gram {G.shape} and moment {c.shape} do not match; give (p, p) and (p,)")
+    if not np.all(np.isfinite(c)):
+        raise FewerError("moment holds nan or infinity; give finite numbers")
     terms = prices(len(c), mix, factors, lower, upper)
     job = Job(np.empty(0), np.empty(0), False, terms, False, _grid_given(lams), count, ratio, tol, max_iter)
     return _answer(follow(prepare_gram(G, c, float(square), job)), None)
 
 
+@checked
 def lambda_max(X: Any, y: Any, /, **options: Any) -> float:
     """The smallest strength at which every penalised coefficient is zero; options as for `path`.
 
@@ -236,19 +248,24 @@ def prices(p: int, mix: float, factors: Any, lower: Any, upper: Any) -> Terms:
     """Checked prices of the p columns per unit of lam."""
     if not 0 <= mix <= 1:
         raise FewerError(f"mix is {mix}; it is the share of L1, in [0, 1]")
-    f = np.ones(p) if factors is None else np.asarray(factors, dtype=np.float64)
-    if f.shape != (p,) or not np.all(f >= 0):
-        raise FewerError(f"factors have shape {f.shape}; give {p} numbers in [0, inf]")
+    f = factors_of(factors, p)
     out = np.isinf(f)
     l1 = np.where(out, np.inf, mix * np.where(out, 0.0, f))
     l2 = np.where(out, 0.0, (1 - mix) * np.where(out, 0.0, f))
     if lower is None and upper is None:
         return Terms(l1, l2)
-    low = np.ascontiguousarray(np.broadcast_to(np.asarray(-np.inf if lower is None else lower, dtype=np.float64), p))
-    high = np.ascontiguousarray(np.broadcast_to(np.asarray(np.inf if upper is None else upper, dtype=np.float64), p))
+    low, high = _bound(lower, "lower", -np.inf, p), _bound(upper, "upper", np.inf, p)
     if not (np.all(low <= 0) and np.all(high >= 0)):
         raise FewerError("bounds must enclose zero: lower <= 0 <= upper for every column")
     return Terms(l1, l2, low, high)
+
+
+def _bound(value: Any, name: str, default: float, p: int) -> Vector:
+    """(p,) bounds, from a number or one a column."""
+    given = numbers_of(default if value is None else value, name)
+    if given.shape not in ((), (p,)):
+        raise FewerError(f"{name} has shape {given.shape}; give a number, or one for each of {p} columns")
+    return np.ascontiguousarray(np.broadcast_to(given, p))
 
 
 def _pick(array: Any, k: int) -> Any:
@@ -258,27 +275,34 @@ def _pick(array: Any, k: int) -> Any:
 def _weights(weights: Any, n: int) -> Vector:
     if weights is None:
         return np.full(n, 1.0 / n)
-    s = np.asarray(weights, dtype=np.float64)
-    if s.shape != (n,) or not np.all(s >= 0) or not np.all(np.isfinite(s)) or not s.any():
-        raise FewerError(f"weights have shape {s.shape}; give {n} finite numbers >= 0, not all zero")
+    s = numbers_of(weights, "weights", (n,))
+    if not np.all(s >= 0) or not np.all(np.isfinite(s)) or not s.any():
+        raise FewerError(f"weights must be {n} finite numbers >= 0, not all zero")
+    if not np.isfinite(s.sum()):
+        raise FewerError("weights add up to infinity; divide them by their largest")
     return s / n
 
 
-def _target(y: Any, n: int) -> Vector:
-    target = np.ascontiguousarray(y, dtype=np.float64)
+def _target(y: Any, n: int, name: str = "y") -> Vector:
+    target = numbers_of(y, name)
     if target.shape != (n,):
-        raise FewerError(f"the target has shape {target.shape}; X has {n} rows")
+        raise FewerError(f"{name} has shape {target.shape}; X has {n} rows")
     if not np.all(np.isfinite(target)):
-        raise FewerError(f"the target is not finite in row {int(np.flatnonzero(~np.isfinite(target))[0])}")
+        raise FewerError(f"{name} is not finite in row {int(np.flatnonzero(~np.isfinite(target))[0])}")
+    if np.abs(target).max(initial=0.0) > LARGE:
+        raise FewerError(f"{name} holds {target[np.argmax(np.abs(target))]:g}; rescale it")
     return target
 
 
-def _grid_given(lams: Any) -> Vector | None:
+def _grid_given(lams: Any, name: str = "lams") -> Vector | None:
     if lams is None:
         return None
-    grid = np.sort(np.asarray(lams, dtype=np.float64).ravel())[::-1].copy()
+    grid = numbers_of(lams, name)
+    if grid.ndim > 1:
+        raise FewerError(f"{name} has shape {grid.shape}; give one number, or a list of them")
+    grid = np.sort(grid.ravel())[::-1].copy()
     if len(grid) == 0 or not np.all(np.isfinite(grid)) or grid[-1] < 0:
-        raise FewerError("lams must be at least one finite number >= 0")
+        raise FewerError(f"{name} must be at least one finite number >= 0")
     return grid
 
 

@@ -14,10 +14,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fewer.linear.matrix import Matrix, as_matrix
+from fewer.linear.matrix import Matrix, as_matrix, refuse_sums
 from fewer.linear.pool import GramPool, Pool
 from fewer.linear.terms import Terms
-from fewer.method import FewerError
 
 __all__ = ["Job", "Ready", "prepare", "prepare_gram"]
 
@@ -114,7 +113,7 @@ def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Ge
     if job.intercept:  # once more, as the first mean is rounded in the units of y
         y -= float(s @ y) / total
     moments = yield np.column_stack([s * y, s] if job.intercept or job.standardize else [s * y])
-    _refuse_infinite(moments)
+    refuse_sums(moments)
     mass = np.ascontiguousarray(moments[:, 1]) if moments.shape[1] == 2 else np.zeros(p)
     means = mass / total if job.intercept else np.zeros(p)
     c = moments[:, 0] - float(s @ y) * means
@@ -143,7 +142,7 @@ def prepare(matrix: Matrix, job: Job, pools: dict[tuple[int, bool], Pool]) -> Ge
 def prepare_gram(gram: Vector, c: Vector, yy: float, job: Job) -> Ready:
     """The same for a precomputed (centred, weighted) Gram matrix."""
     zero = np.zeros(len(c))
-    _refuse_infinite(np.column_stack([gram.sum(axis=0), c]))
+    refuse_sums(np.column_stack([gram.sum(axis=0), c]))
     ready = Ready(
         job, None, GramPool(gram), np.empty(0), 0.0, zero, zero, np.ascontiguousarray(c, dtype=np.float64), yy,
         job.terms, np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64), c, 0.5 * yy, 0.0, np.empty(0),
@@ -152,13 +151,6 @@ def prepare_gram(gram: Vector, c: Vector, yy: float, job: Job) -> Ready:
         raise AssertionError  # a full pool never asks for a product
     _grid(ready)
     return ready
-
-
-def _refuse_infinite(moments: Vector) -> None:
-    """Sums over rows carry any nan or infinity of a column, so the first pass finds them at no cost."""
-    where = np.flatnonzero(~np.isfinite(moments).all(axis=1))
-    if len(where):
-        raise FewerError(f"column {where[0]} of X holds nan or infinity (or overflows); give finite numbers")
 
 
 def _null_model(ready: Ready) -> Generator[Vector, Vector, None]:
@@ -195,8 +187,10 @@ def _grid(ready: Ready) -> None:
     size = np.abs(g)
     if terms.low is not None and terms.high is not None:
         size = np.where(np.where(g > 0, terms.high > 0, terms.low < 0), size, 0.0)
-    # Rounding: what the free columns explain entirely must not raise lam_max above its true value.
-    size = np.where(size > 1e-14 * np.sqrt(ready.yy), size, 0.0)
+    # Rounding: what the free columns explain entirely must not raise lam_max above its true value, nor what centring
+    # leaves of columns far from zero.
+    far = np.abs(ready.means) * math.sqrt(float(job.weights.sum()))
+    size = np.where(size > np.maximum(1e-14, 4e-15 * far) * np.sqrt(ready.yy), size, 0.0)
     ready.lam_max = float(np.max(size[paid] / terms.l1[paid], initial=0.0))
     if job.lams is not None:
         ready.lams = job.lams

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import Count, NotNegative, Range, checked
 from fewer.linear import kernels
+from fewer.linear.arrays import Grid, Ratio, factors_of, numbers_of, plain
 from fewer.linear.kernels import Warm
 from fewer.linear.losses import Quantile
-from fewer.linear.matrix import as_matrix
+from fewer.linear.matrix import as_matrix, refuse_sums
 from fewer.linear.paths import _grid_given, _target, _weights, path, prices, solve
 from fewer.linear.result import Path, Solution
 from fewer.linear.terms import Terms
@@ -22,6 +24,7 @@ __all__ = ["Precision", "graphical_lasso", "quantile_solve", "refit", "square_ro
 Vector = NDArray[np.float64]
 
 
+@checked
 def refit(X: Any, y: Any, support: Any, /, *, weights: Any = None, intercept: bool = True) -> Solution:
     """Least squares on some columns only: the relaxed end of a lasso solution.
 
@@ -34,24 +37,35 @@ def refit(X: Any, y: Any, support: Any, /, *, weights: Any = None, intercept: bo
     """
     matrix = as_matrix(X)
     factors = np.full(matrix.shape[1], np.inf)
-    factors[np.asarray(support)] = 1.0
+    factors[_chosen(support, matrix.shape[1])] = 1.0
     return solve(matrix, y, 0.0, factors=factors, weights=weights, intercept=intercept)
 
 
+def _chosen(support: Any, p: int) -> NDArray[np.int64]:
+    """Positions from positions or a mask."""
+    at = plain(support, "support")
+    if at.dtype == bool and at.shape == (p,):
+        return np.flatnonzero(at)
+    if at.ndim != 1 or at.dtype == bool or np.any((at != np.floor(at)) | (at < 0) | (at >= p)):
+        raise FewerError(f"support must be a mask of {p} columns, or positions in 0 .. {p - 1}")
+    return at.astype(np.int64)
+
+
+@checked
 def square_root_path(
     X: Any,
     y: Any,
     /,
     *,
     lams: Any = None,
-    count: int = 30,
-    ratio: float = 0.05,
+    count: Grid = 30,
+    ratio: Ratio = 0.05,
     factors: Any = None,
     weights: Any = None,
     intercept: bool = True,
     standardize: bool = False,
-    tol: float = 1e-6,
-    max_iter: int = 100,
+    tol: NotNegative = 1e-6,
+    max_iter: Count = 100,
 ) -> Path:
     """The square-root lasso: the scale of the noise is estimated along, so lam needs no knowledge of it.
 
@@ -88,7 +102,7 @@ def square_root_path(
         grid = (top if top > 0 else 1.0) * ratio ** (np.arange(count) / max(1, count - 1))
     null, out, sigma = scale, [], scale
     coefs = np.zeros((p, len(grid)))
-    f = np.ones(p) if factors is None else np.asarray(factors, dtype=np.float64)
+    f = factors_of(factors, p)
     if standardize:
         means = matrix.tdot(s[:, None])[:, 0] / s.sum()
         f = f * np.sqrt(np.maximum(matrix.squares(s) / s.sum() - means**2, 0.0))
@@ -141,8 +155,9 @@ class Precision:
     converged: bool
 
 
+@checked
 def graphical_lasso(
-    covariance: Any, lam: float, /, *, factors: Any = None, tol: float = 1e-6, max_iter: int = 200
+    covariance: Any, lam: NotNegative, /, *, factors: Any = None, tol: NotNegative = 1e-6, max_iter: Count = 200
 ) -> Precision:
     """Sparse inverse covariance by the graphical lasso, one lasso per column on the working covariance.
 
@@ -162,19 +177,20 @@ def graphical_lasso(
     Reference: Friedman, Hastie and Tibshirani (2008), "Sparse inverse covariance estimation with the graphical lasso";
     Banerjee et al. (2008) for the dual.
     """
-    S = np.array(covariance, dtype=np.float64)
-    p = len(S)
+    S = numbers_of(covariance, "covariance")
+    p = len(S) if S.ndim else 0
     if (
-        S.shape != (p, p)
+        not p
+        or S.shape != (p, p)
         or not np.all(np.isfinite(S))
         or not np.allclose(S, S.T, atol=1e-10 * max(1.0, np.abs(S).max()))
     ):
         raise FewerError(f"the covariance has shape {S.shape}; give a finite symmetric matrix")
     if np.any(np.diag(S) <= 0):
         raise FewerError(f"variable {int(np.argmin(np.diag(S)))} has variance {np.diag(S).min():g}; it must be above 0")
-    f = np.ones((p, p)) if factors is None else np.array(factors, dtype=np.float64)
+    f = np.ones((p, p)) if factors is None else numbers_of(factors, "factors").copy()
     if f.shape != (p, p) or not np.all(f >= 0) or not np.array_equal(f, f.T):
-        raise FewerError(f"penalty factors have shape {f.shape}; give a symmetric ({p}, {p}) matrix in [0, inf]")
+        raise FewerError(f"factors have shape {f.shape}; give a symmetric ({p}, {p}) matrix in [0, inf]")
     with np.errstate(invalid="ignore"):
         L = np.where(f > 0, lam * f, 0.0)
     L = np.where(np.isinf(f), np.inf, L)
@@ -230,8 +246,17 @@ def _precision(S: Vector, L: Vector, W: Vector, beta: Vector) -> tuple[float, fl
     return objective, max(objective - (logdual + len(S)), 0.0), theta
 
 
+@checked
 def quantile_solve(
-    X: Any, y: Any, q: float, lam: float, /, *, factors: Any = None, weights: Any = None, intercept: bool = True
+    X: Any,
+    y: Any,
+    q: Annotated[float, Range(0, 1, above=True)],
+    lam: NotNegative,
+    /,
+    *,
+    factors: Any = None,
+    weights: Any = None,
+    intercept: bool = True,
 ) -> Solution:
     """L1-penalised quantile regression, exactly, as a linear programme.
 
@@ -262,6 +287,7 @@ def quantile_solve(
     target, s = _target(y, n), _weights(weights, n)
     f = prices(p, 1.0, factors, None, None).l1
     use = np.flatnonzero(np.isfinite(f))
+    refuse_sums(matrix.tdot(s[:, None]))
     A = sparse.csc_matrix(matrix.columns(use))
     one = sparse.csc_matrix(np.ones((n, 1)) if intercept else np.zeros((n, 0)))
     eye = sparse.identity(n, format="csc")

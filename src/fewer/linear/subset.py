@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewer.linear.matrix import as_matrix
+from fewer.arguments import Count, NotNegative, checked
+from fewer.linear.matrix import as_matrix, refuse_sums
 from fewer.linear.paths import _target, _weights, prices
 from fewer.linear.pool import Pool
 from fewer.linear.result import Path
@@ -20,9 +21,10 @@ __all__ = ["best_subset"]
 Vector = NDArray[np.float64]
 
 
+@checked
 def best_subset(
     X: Any, y: Any, sizes: Sequence[int], /, *, factors: Any = None, weights: Any = None, intercept: bool = True,
-    ridge: float = 0.0, max_iter: int = 1000,
+    ridge: NotNegative = 0.0, max_iter: Count = 1000,
 ) -> Path:  # fmt: skip
     """Least squares with at most k columns, for every k of `sizes`: forward steps, then swaps while they help.
 
@@ -55,9 +57,11 @@ def best_subset(
         raise FewerError("a count knows no prices between: penalty factors of best subsets are 0, 1 or inf")
     most = min(int(np.count_nonzero(f == 1)), n)
     if not wanted or wanted[0] < 0 or wanted[-1] > most:
-        raise FewerError(f"sizes must lie between 0 and {most}")
+        raise FewerError(f"sizes must lie between 0 and {most}, the columns that factors let count (and the rows)")
     total = float(s.sum())
-    means = matrix.tdot(s[:, None])[:, 0] / total if intercept else np.zeros(p)
+    sums = matrix.tdot(s[:, None])
+    refuse_sums(sums)
+    means = sums[:, 0] / total if intercept else np.zeros(p)
     middle = float(s @ target) / total if intercept else 0.0
     centred = target - middle
     pool = Pool(matrix, s, means)

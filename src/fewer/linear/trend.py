@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.arguments import checked
+from fewer.linear.arrays import numbers_of
 from fewer.linear.matrix import as_matrix
 from fewer.linear.paths import path
 from fewer.linear.result import Path
@@ -16,6 +18,7 @@ from fewer.method import FewerError
 __all__ = ["trend_path"]
 
 
+@checked
 def trend_path(X: Any, y: Any, /, *, order: int = 1, **options: Any) -> Path:
     """Coefficients that are piecewise constant, linear or quadratic along their index, certified.
 
@@ -43,7 +46,12 @@ def trend_path(X: Any, y: Any, /, *, order: int = 1, **options: Any) -> Path:
     Reference: Kim, Koh, Boyd and Gorinevsky (2009), "l1 trend filtering"; Tibshirani (2014), "Adaptive piecewise
     polynomial estimation via trend filtering", section 3.3 for the basis.
     """
-    target = np.asarray(y, dtype=np.float64)
+    fixed = sorted({"factors", "mix", "lower", "upper", "standardize"} & set(options))
+    if fixed:
+        raise FewerError(f"trend_path has no argument '{fixed[0]}': the differences are priced alike")
+    target = numbers_of(y, "y")
+    if target.ndim != 1:
+        raise FewerError(f"y has shape {target.shape}; give one number a row")
     if X is None:
         options["intercept"] = False
     A = np.eye(len(target)) if X is None else as_matrix(X).columns(np.arange(as_matrix(X).shape[1]))

@@ -206,8 +206,6 @@ def windows(data: Any, model: Any, context: int | None, batch: int) -> Cut:
 
     from fewer.adapt.data import batches
 
-    if context is not None and context < 2:
-        raise FewerError(f"context is {context}; a window needs at least 2 tokens to predict one")
     if isinstance(data, str | Path):
         path = "demo:evaluation" if str(data) == "demo" else data
         context = context or CONTEXT

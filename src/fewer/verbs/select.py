@@ -220,8 +220,6 @@ def _check(asked: Request) -> None:
             raise FewerError(f"unknown {what} '{value}'{nearest(str(value), known)}; known: {', '.join(known)}")
     if not asked.mix or any(not 0 < share <= 1 for share in asked.mix):
         raise FewerError(f"mix is {', '.join(f'{m:g}' for m in asked.mix) or 'empty'}; give shares of L1 in (0, 1]")
-    if asked.n_alphas < 1:
-        raise FewerError(f"{asked.n_alphas} strengths; at least one is needed")
     if not 0 < asked.quantile < 1:
         raise FewerError(f"quantile is {asked.quantile:g}; it must lie between 0 and 1")
     if asked.relaxed and asked.family != "gaussian":

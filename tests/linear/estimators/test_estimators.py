@@ -137,7 +137,7 @@ def test_bad_advice_costs_nothing_and_good_advice_is_taken():
 
 @pytest.mark.parametrize("factors", [[1.0], np.full(12, np.nan), np.full(12, -1.0)])
 def test_impossible_factors_are_refused(factors):
-    with pytest.raises(FewerError, match="penalty factors"):
+    with pytest.raises(FewerError, match="penalty_factors"):
         estimators.Lasso(penalty_factors=Manual(factors)).fit(X, Y)
 
 

@@ -160,7 +160,7 @@ def test_groups_that_cannot_be_used_are_refused():
         estimators.LassoCV(cv=list(KFold(3).split(X))).fit(X, Y, groups=LABELS)
     with pytest.raises(FewerError, match=r"LassoCV.fit got 'group'"):
         estimators.LassoCV().fit(X, Y, group=LABELS)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(FewerError, match=r"groups of fit have shape \(35,\); give one label for each of 36 rows"):
         estimators.LassoCV().fit(X, Y, groups=LABELS[1:])
 
 

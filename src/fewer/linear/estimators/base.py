@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, _check_y, assert_all_finite, check_is_fitted, validate_data
 
 from fewer.linear import Path, Solution
-from fewer.linear.estimators.arguments import check_arguments, faults_by_column
+from fewer.linear.estimators.arguments import check_arguments, faults_in
 from fewer.linear.factors import Candidate, Factors, as_factors
 from fewer.linear.matrix import refuse_extremes
 from fewer.method import FewerError
 
-__all__ = ["Estimator", "grouped", "names_of", "normalised", "paths_of", "rescaled", "spread"]
+__all__ = ["Estimator", "grouped", "names_of", "paths_of", "rescaled", "spread", "weights_of"]
 
 Vector = NDArray[np.float64]
 
@@ -64,21 +64,24 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
         """Validated data: floats, CSC if sparse, weights of mean one."""
         X, y = self._validated(X, y)
-        refuse_extremes(X, lambda j: f"column '{names_of(self)[j]}'")
+        refuse_extremes(X, lambda j: f"column '{names_of(self)[j]}' of X")
         y = self._target(y)
         if self._numeric_target and np.ndim(y) == 1 and np.asarray(y).dtype.kind == "f":
             refuse_extremes(y[:, None], lambda _: "the target")
-        weights = None
-        if sample_weight is not None:
-            weights = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True))
-        return X, y, weights
+        return X, y, None if sample_weight is None else weights_of(sample_weight, X)
 
     def _validated(self, X: Any, y: Any) -> tuple[Any, Any]:
-        with faults_by_column(X):
-            X, y = validate_data(
-                self, X, y, accept_sparse="csc", dtype=[np.float64, np.float32], y_numeric=self._numeric_target,
-                ensure_min_samples=2,
-            )  # fmt: skip
+        if y is None:
+            raise FewerError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        with faults_in("X", X):
+            X = validate_data(self, X, accept_sparse="csc", dtype=[np.float64, np.float32], ensure_min_samples=2)
+        with faults_in("y", y):
+            y = _check_y(y, y_numeric=self._numeric_target, estimator=self)
+        if len(y) != X.shape[0]:
+            raise FewerError(f"X has {X.shape[0]} rows and y has {len(y)}; give one target a row")
+        if self._numeric_target:
+            with faults_in("y", np.asarray(y, dtype=np.float64)):  # objects are looked into once they are numbers
+                assert_all_finite(np.asarray(y, dtype=np.float64), input_name="y")
         return X, y
 
     #: Whether the target must be numbers.
@@ -152,7 +155,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _linear(self, X: Any) -> Vector:
         """Linear predictor X b + b0, (n,) or (n, classes)."""
         check_is_fitted(self)
-        with faults_by_column(X):
+        with faults_in("X", X):
             X = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
         return np.asarray(X @ self.coef_.T + self.intercept_, dtype=np.float64)
 
@@ -199,13 +202,15 @@ def rescaled(X: Any, scale: Vector) -> Any:
     return X.multiply(1 / scale).tocsc() if hasattr(X, "multiply") else X / scale
 
 
-def normalised(weights: Vector) -> Vector:
+def weights_of(sample_weight: Any, X: Any) -> Vector:
     """Weights of mean one: the objective is then a weighted mean, and repeating a row equals weighting it.
 
     Raises:
-        FewerError: all weights are zero.
+        FewerError: not a number >= 0 for every row, or all zero, or infinite in sum.
     """
+    with faults_in("sample_weight", sample_weight):
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     total = float(weights.sum())
-    if total <= 0:
-        raise FewerError("the sample weights are all zero")
+    if not 0 < total < np.inf:
+        raise FewerError(f"sample_weight adds up to {total}; only ratios matter: give finite numbers, not all zero")
     return np.asarray(weights * (len(weights) / total), dtype=np.float64)

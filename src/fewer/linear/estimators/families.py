@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from fewer.linear.coupled import Multinomial
+from fewer.linear.estimators.arguments import faults_in
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.held_out import Fold
 from fewer.linear.estimators.options import Chosen, Single
@@ -37,16 +38,17 @@ class Classes(ClassifierMixin, Estimator):  # type: ignore[misc]
     _numeric_target = False
 
     def _target(self, y: Any) -> Any:
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        with faults_in("y", y):
+            check_classification_targets(y)
+            self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"{type(self).__name__} needs at least two classes; the target has one class only")
+            raise FewerError(f"{type(self).__name__} needs at least two classes; the target has one class only")
         return codes.astype(np.float64)
 
     def _check(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Vector | None]:
         X, y, weights = super()._check(X, y, sample_weight)
         if weights is not None and len(np.unique(y[weights > 0])) < 2:
-            raise ValueError(f"{type(self).__name__}: the rows with a positive weight hold one class only")
+            raise FewerError(f"{type(self).__name__}: the rows with a positive weight hold one class only")
         return X, y, weights
 
     def _check_fold(self, y: Any, weights: Vector | None, fold: Fold) -> None:
@@ -82,7 +84,7 @@ class _Binary(Classes):
     def _target(self, y: Any) -> Any:
         codes = super()._target(y)
         if len(self.classes_) > 2:
-            raise ValueError(
+            raise FewerError(
                 f"Only binary classification is supported by {type(self).__name__}; the type of the target is "
                 f"multiclass ({len(self.classes_)} classes). Use SparseMultinomial"
             )

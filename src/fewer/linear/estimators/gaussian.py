@@ -33,7 +33,7 @@ class Pilot:
     penalty_factors: Any
 
     def _asked(self) -> Adaptive:
-        return Adaptive(self.pilot, self.gamma, base=self.penalty_factors)
+        return Adaptive(self.pilot, self.gamma, base=self.penalty_factors)  # type: ignore[arg-type]
 
 
 @method(

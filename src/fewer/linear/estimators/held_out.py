@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fewer.linear.arrays import plain
 from fewer.linear.losses import Squared
 from fewer.linear.result import Path
 from fewer.method import FewerError
@@ -93,14 +94,20 @@ def usable(name: str, splits: Iterable[Any], weights: Vector | None, rows: int) 
         what = "have weight 0" if len(test if side == "held-out" else train) else "are none"
         warnings.warn(f"{name}: the {side} rows of {fold} {what}; the fold is left out", UserWarning, stacklevel=4)
     if not kept:
-        raise FewerError(f"{name}: no fold has both training and held-out rows with a positive weight")
+        raise FewerError(
+            f"{name}: no fold has both training and held-out rows with a positive weight; cv gives {len(pairs)}"
+        )
     return kept
 
 
 def _rows(given: Any, rows: int) -> Index:
     """Positions of rows, from positions or a mask."""
-    out = np.asarray(given)
-    return np.flatnonzero(out) if out.dtype == bool and len(out) == rows else out.astype(np.int64)
+    out = plain(given, "cv")
+    if out.dtype == bool and out.shape == (rows,):
+        return np.flatnonzero(out)
+    if out.ndim != 1 or out.dtype == bool or np.any((out != np.floor(out)) | (out < -rows) | (out >= rows)):
+        raise FewerError(f"cv splits into rows that there are not; there are 0 .. {rows - 1}, or a mask of {rows}")
+    return out.astype(np.int64) % rows
 
 
 def losses_along(loss: Any, path: Path, X: Any, y: Any, weights: Vector, fold: Fold) -> Vector:

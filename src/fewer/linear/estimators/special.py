@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from fewer.linear.estimators.arguments import check_arguments, faults_by_column
-from fewer.linear.estimators.base import Estimator, names_of, normalised
+from fewer.linear.arrays import numbers_of
+from fewer.linear.estimators.arguments import check_arguments, faults_in
+from fewer.linear.estimators.base import Estimator, names_of, weights_of
 from fewer.linear.estimators.cv import CrossValidated
 from fewer.linear.estimators.relaxed import refit
 from fewer.linear.factors import Candidate
@@ -294,19 +295,21 @@ class SparsePrecision(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> SparsePrecision:
         """Estimate from (n, p) data; `sample_weight` (n,) is not negative, and only its ratios matter."""
-        from sklearn.utils.validation import _check_sample_weight, validate_data
+        from sklearn.utils.validation import validate_data
 
         from fewer.linear import graphical_lasso
 
         check_arguments(self)
-        with faults_by_column(X):
+        with faults_in("X", X):
             X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2)
-        refuse_extremes(X, lambda j: f"column '{names_of(self)[j]}'")
-        s = normalised(_check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)) / len(X)
+        refuse_extremes(X, lambda j: f"column '{names_of(self)[j]}' of X")
+        s = weights_of(sample_weight, X) / len(X)
+        prices = self.penalty_factors
+        if prices is not None:
+            prices = numbers_of(prices, "penalty_factors", (X.shape[1], X.shape[1]))
         centred = X if self.assume_centered else X - s @ X
         found = graphical_lasso(
-            (centred.T * s) @ centred, float(self.alpha), factors=self.penalty_factors, tol=self.tol,
-            max_iter=self.max_iter,
+            (centred.T * s) @ centred, float(self.alpha), factors=prices, tol=self.tol, max_iter=self.max_iter,
         )  # fmt: skip
         self.precision_, self.covariance_ = found.precision, found.covariance
         self.dual_gap_, self.n_iter_ = found.gap, max(found.iterations, 1)

@@ -6,12 +6,13 @@ import numbers
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from sklearn.base import is_classifier
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold, check_cv
-from sklearn.utils import check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
+from fewer.arguments import shown
+from fewer.linear.arrays import labels_of
+from fewer.linear.estimators.arguments import faults_in
 from fewer.method import FewerError
 
 __all__ = ["router", "splits"]
@@ -22,7 +23,7 @@ def splits(model: Any, X: Any, target: Any, sample_weight: Any, params: dict[str
 
     With scikit-learn's metadata routing enabled, the splitter gets what it asks for; without, `groups`.
     """
-    cv = check_cv(model.cv, target, classifier=is_classifier(model))
+    cv = check_cv(_given(model.cv), target, classifier=is_classifier(model))
     if _routed():
         told = process_routing(model, "fit", sample_weight=sample_weight, **params).splitter.split
         return list(cv.split(X, target, **told))
@@ -34,8 +35,22 @@ def splits(model: Any, X: Any, target: Any, sample_weight: Any, params: dict[str
         )
     groups = params.get("groups")
     if groups is None:
-        return list(cv.split(X, target))
-    return list(_grouped(model, cv).split(X, target, groups=_checked(groups, X)))
+        with faults_in("cv", model.cv):
+            return list(cv.split(X, target))
+    labels = _checked(groups, X)
+    with faults_in("groups", groups):
+        return list(_grouped(model, cv).split(X, target, groups=labels))
+
+
+def _given(cv: Any) -> Any:
+    """`cv`; what lists the splits as a list of pairs."""
+    if cv is None or isinstance(cv, numbers.Integral) or hasattr(cv, "split"):
+        return cv
+    pairs = [tuple(split) if isinstance(split, Iterable) else (split,) for split in cv]
+    wrong = [split for split in pairs if len(split) != 2]
+    if wrong:
+        raise FewerError(f"cv holds {shown(wrong[0])}; give pairs (training rows, held-out rows)")
+    return pairs
 
 
 def _routed() -> bool:
@@ -56,10 +71,9 @@ def _grouped(model: Any, cv: Any) -> Any:
 
 def _checked(groups: Any, X: Any) -> Any:
     """(n,) labels of the rows."""
-    labels = np.asarray(groups)
-    if labels.ndim != 1:
-        raise FewerError(f"groups of fit have shape {labels.shape}; give one label a row")
-    check_consistent_length(X, labels)
+    labels = labels_of(groups, "groups")
+    if labels.shape != (X.shape[0],):
+        raise FewerError(f"groups of fit have shape {labels.shape}; give one label for each of {X.shape[0]} rows")
     return labels
 
 

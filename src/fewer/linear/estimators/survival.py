@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from fewer.linear.coupled import Cox
-from fewer.linear.estimators.arguments import faults_by_column
+from fewer.linear.estimators.arguments import faults_in
 from fewer.linear.estimators.base import Estimator
 from fewer.linear.estimators.options import Chosen, Single
 from fewer.method import FewerError, Paper, method
@@ -70,18 +70,20 @@ class _Survival(Estimator):
 def rows_of_times(model: Any, X: Any, y: Any) -> tuple[Any, Any]:
     """Validated columns, and (n, 2) times and events."""
     if y is None:
-        raise ValueError(f"{type(model).__name__} requires y to be passed, but the target y is None")
-    with faults_by_column(X):
+        raise FewerError(f"{type(model).__name__} requires y to be passed, but the target y is None")
+    with faults_in("X", X):
         X = validate_data(model, X, accept_sparse="csc", dtype=[np.float64, np.float32], ensure_min_samples=2)
     y = _times_and_events(y)
-    check_consistent_length(X, y)
+    if len(y) != X.shape[0]:
+        raise FewerError(f"X has {X.shape[0]} rows and y has {len(y)}; give one target a row")
     return X, y
 
 
 def _times_and_events(y: Any) -> Vector:
     """(n, 2); one column of times alone holds events."""
-    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
-    if y.ndim == 1 or y.shape[1] == 1:
+    with faults_in("y", y):
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    if y.ndim < 2 or y.shape[1] == 1:
         y = np.column_stack([y.ravel(), np.ones(len(y))])
     if y.ndim != 2 or y.shape[1] != 2:
         raise FewerError(f"a survival target has two columns, time and event; this one has shape {y.shape}")
