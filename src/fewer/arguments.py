@@ -110,7 +110,10 @@ def checked(function: F) -> F:
         unknown = [] if open_ended else [name for name in kwargs if name not in signature.parameters]
         if unknown:
             raise FewerError(_unknown(function.__name__, unknown[0], kwargs[unknown[0]], signature.parameters))
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise FewerError(f"{function.__name__}: {error}") from None
         for name, value in bound.arguments.items():
             parameter = signature.parameters[name]
             hint = _hint(function, parameter)

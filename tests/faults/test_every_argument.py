@@ -133,7 +133,7 @@ CALLS = {
     "train_top_k": lambda g: (runtime.train_top_k, dict(model=tiny())),
     "keep_for_tolerance": lambda g: (
         runtime.keep_for_tolerance,
-        dict(model=tiny(), data=g.rows, evaluate=lambda _: 1.0),
+        dict(model=tiny(), data=g.rows, perplexity=lambda _: 1.0),
     ),
     "apply_cuts": lambda g: (runtime.apply_cuts, dict(model=tiny(), folder=g.folder)),
     "read_cuts": lambda g: (runtime.read_cuts, dict(folder=g.folder)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy as copying
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -333,7 +333,7 @@ def _seen(samples: dict[str, Sample]) -> tuple[dict[str, Sample], dict[str, int]
 def keep_for_tolerance(
     model: nn.Module,
     data: Iterable[Any],
-    perplexity: Any,
+    perplexity: Callable[[nn.Module], float],
     *,
     tolerance: float = 0.01,
     resolution: float = 1 / 64,
