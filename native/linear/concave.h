@@ -56,7 +56,7 @@ typedef struct {
     double *b, *c, *prices, *grad, *trial, *line, *shifted, *moved, *pulled;
     int64_t *columns;
     double constant;             /* on trial */
-    double off, value;           /* where the last descent ended */
+    double off, value, price;    /* where the last descent ended */
     int64_t rounds;
 } ConcaveTask;
 

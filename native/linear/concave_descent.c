@@ -39,7 +39,7 @@ static void descend_gram(ConcaveTask *t)
     double fit = t->square;
     for (int64_t i = 0; i < t->p; i++)
         fit -= t->b[i] * (t->moment[i] + t->grad[i]);
-    t->value = 0.5 * fit + price_of(t, t->b);
+    t->price = price_of(t, t->b), t->value = 0.5 * fit + t->price;
 }
 
 /* Predictors of the present coefficients and constant, and what follows from them. */
@@ -58,7 +58,10 @@ static void place(ConcaveTask *t)
 static void look(ConcaveTask *t)
 {
     const Joint *j = t->j;
-    t->off = t->q ? fabs(j->cgrad[0]) : 0;
+    double size = 0;
+    for (int64_t i = 0; t->q && i < t->n; i++)
+        size += fabs(j->row.slope[i]);
+    t->off = t->q && fabs(j->cgrad[0]) > 1e-15 * size ? fabs(j->cgrad[0]) : 0; /* less is rounding */
     for (int64_t a = 0; a < t->p; a++) {
         t->grad[a] = -fewer_dot(j->row.X + a * t->n, j->row.slope, t->n);
         const double off = fewer_concave_distance(&t->shape, t->prices[a], t->b[a], t->grad[a]);
@@ -189,7 +192,7 @@ static void descend_loss(ConcaveTask *t)
         const double gain = newton(t, &caution);
         idle = gain > t->rounding ? 0 : idle + 1;
     }
-    t->value = j->f + price_of(t, t->b);
+    t->price = price_of(t, t->b), t->value = j->f + t->price;
 }
 
 void fewer_concave_descend(ConcaveTask *t)

@@ -12,7 +12,7 @@
 #define PASSES 4
 
 typedef struct {
-    double *b, c, value, off;
+    double *b, c, value, off, price;
     int64_t rounds;
 } Found;
 
@@ -36,7 +36,7 @@ static void compare(const ConcaveTask *t, Found *best)
     if (!(t->value < best->value - t->rounding) || !isfinite(t->off))
         return;
     memcpy(best->b, t->b, (size_t)t->p * sizeof(double));
-    best->c = t->q ? t->c[0] : 0, best->value = t->value, best->off = t->off, best->rounds = t->rounds;
+    best->c = t->q ? t->c[0] : 0, best->value = t->value, best->off = t->off, best->price = t->price, best->rounds = t->rounds;
 }
 
 /* Descend from a start: first with the coefficients in use held there, as they may need each other; then each may fall
@@ -73,13 +73,13 @@ static void finish(ConcaveTask *t, int64_t most, Found *best)
     if (!(t->value <= best->value + t->rounding) || !isfinite(t->off))
         return;
     memcpy(best->b, t->b, (size_t)t->p * sizeof(double));
-    best->c = t->q ? t->c[0] : 0, best->value = t->value, best->off = t->off, best->rounds = rounds + t->rounds;
+    best->c = t->q ? t->c[0] : 0, best->value = t->value, best->off = t->off, best->price = t->price, best->rounds = rounds + t->rounds;
 }
 
 static void keep(const Found *best, double *c, double *stats)
 {
     *c = best->c;
-    stats[0] = best->off, stats[1] = (double)best->rounds, stats[2] = best->value;
+    stats[0] = best->off, stats[1] = (double)best->rounds, stats[2] = best->value, stats[3] = best->price;
 }
 
 /* From the lasso through weaker concavity (the sparsenet of Mazumder, Friedman and Hastie): a start of its own. */
@@ -129,7 +129,7 @@ static void path(ConcaveTask *t, const double *lams, int64_t count, const double
     double *line = store;
     for (int64_t i = 0; i < count; i++) {
         const double *warm = i ? B + (i - 1) * p : starts;
-        Found best = {B + i * p, i ? C[i - 1] : starts[p], INFINITY, INFINITY, 0};
+        Found best = {B + i * p, i ? C[i - 1] : starts[p], INFINITY, INFINITY, 0, 0};
         memcpy(best.b, warm, (size_t)p * sizeof(double));
         set_prices(t, lams[i]);
         attempt(t, warm, best.c, &best);
@@ -153,7 +153,7 @@ static void path(ConcaveTask *t, const double *lams, int64_t count, const double
             attempt(t, line, t->q ? t->c[0] : 0, &best);
         }
         finish(t, most, &best);
-        keep(&best, C + i, stats + 3 * i);
+        keep(&best, C + i, stats + 4 * i);
     }
     /* Up and down again, as long as a neighbour's solution leads to a lower one. */
     int64_t better = 1;
@@ -161,14 +161,14 @@ static void path(ConcaveTask *t, const double *lams, int64_t count, const double
         better = 0;
         for (int64_t e = 1; e < count; e++) {
             const int64_t i = pass % 2 ? e : count - 1 - e, from = pass % 2 ? i - 1 : i + 1;
-            Found best = {B + i * p, C[i], stats[3 * i + 2], stats[3 * i], (int64_t)stats[3 * i + 1]};
+            Found best = {B + i * p, C[i], stats[4 * i + 2], stats[4 * i], stats[4 * i + 3], (int64_t)stats[4 * i + 1]};
             const double known = best.value;
             set_prices(t, lams[i]);
             attempt(t, B + from * p, C[from], &best);
             if (!(best.value < known))
                 continue;
             finish(t, most, &best);
-            keep(&best, C + i, stats + 3 * i);
+            keep(&best, C + i, stats + 4 * i);
             better++;
         }
     }
@@ -183,7 +183,7 @@ static double *take(double **next, int64_t count)
 
 /* concave_path(p, kind, gamma, factor, count, lams, starts, count_starts, goal, rounding, most, B, C, stats, G, ldg, moment,
  * square, n, intercept, family, shape, X, y, s, risk): on a Gram matrix where G is not 0, else on a loss of rows as in
- * joint_path.  B (count x p), C (count), stats (count x 3): distance, rounds of all starts, objective. */
+ * joint_path.  B (count x p), C (count), stats (count x 4): distance, rounds, objective, price. */
 PyObject *fewer_concave_path(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)self;

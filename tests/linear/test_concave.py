@@ -10,6 +10,7 @@ from fewer import linear as fl
 from fewer import penalty as P
 from fewer.linear.estimators import SparseRegressor, SparseRegressorCV
 from fewer.linear.partly import Partly, strengthened
+from fewer.method import FewerError
 
 pytestmark = pytest.mark.native
 RNG = np.random.default_rng(0)
@@ -85,6 +86,10 @@ def test_ends_are_stationary_and_no_higher_than_those_of_proximal_gradient(loss,
     assert mine.converged.all() and mine.engine == "coordinate descent" != other.engine
     assert mine.objectives[2] <= other.objectives[0] + 1e-7 * abs(mine.null)
     for one in mine:
+        value = kind.value(one.linear(X), y, weights / N) + float(
+            strengthened(PENALTIES[name], one.lam).value(one.coef)
+        )
+        np.testing.assert_allclose(one.objective, value, rtol=1e-9)
         slope = kind.slope(one.linear(X), y, weights / N)
         off = strengthened(PENALTIES[name], one.lam).residual(one.coef, X.T @ slope)
         assert np.max(np.abs(off)) <= 1e-7 * max(mine.lam_max, 1) and abs(slope.sum()) < 1e-7
@@ -133,3 +138,15 @@ def test_few_rounds_along_a_cross_validated_path(loss):
     model = SparseRegressorCV(loss=LOSSES[loss][0], penalty=P.MCP(), cv=3, n_alphas=40).fit(X, LOSSES[loss][1])
     path = model.path_
     assert path.converged.all() and path.engine == "coordinate descent" and path.iterations.mean() < 20
+
+
+def test_wrong_concavity_is_refused():
+    for made in (lambda: P.MCP(gamma=0.0), lambda: P.SCAD(gamma=1.0), lambda: P.LogSum(eps=float("nan"))):
+        with pytest.raises(FewerError, match=r"is .*; it must be above"):
+            made()
+
+
+def test_a_table_of_constants_is_solved():
+    for loss in ("squared", "logistic"):
+        found = fl.general_path(np.full((N, 3), 0.1), LOSSES[loss][1], LOSSES[loss][0], P.MCP(), lams=[0.1, 0.0])
+        assert found.converged.all() and not found.coefs.any()

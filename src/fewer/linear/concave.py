@@ -21,7 +21,7 @@ from fewer.linear.joint import Task, code_of
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Squared
 from fewer.linear.matrix import Dense
-from fewer.linear.partly import Partly, strengthened
+from fewer.linear.partly import Partly
 from fewer.linear.pool import Pool
 from fewer.linear.result import Path
 from fewer.linear.smooth import Problem
@@ -72,7 +72,7 @@ class _Squares:
     """Squared error on the columns in use, as second moments."""
 
     def __init__(self, problem: Problem) -> None:
-        s, y = problem.s, problem.y
+        s, y, self.problem = problem.s, problem.y, problem
         self.constant = float(s @ y / s.sum()) if problem.constant else 0.0
         self.target = y - self.constant
         self.pool = Pool(problem.matrix, s, problem.means)
@@ -92,6 +92,12 @@ class _Squares:
 
     def constants(self, found: Vector) -> Vector:
         return np.full(len(found), self.constant)
+
+    def objectives(self, B: Vector, stats: Vector) -> Vector:
+        """From residuals, as differences of second moments lose digits."""
+        at, on = self.problem, np.flatnonzero(np.any(B != 0, axis=0))
+        fit = at.matrix.dot(on, B[:, on].T) - at.means @ B.T
+        return np.asarray(0.5 * at.s @ (self.target[:, None] - fit) ** 2 + stats[:, 3])
 
 
 class _Rows:
@@ -119,9 +125,12 @@ class _Rows:
     def constants(self, found: Vector) -> Vector:
         return found
 
+    def objectives(self, B: Vector, stats: Vector) -> Vector:
+        return stats[:, 2].copy()
+
 
 def concave_path(
-    problem: Problem, penalty: Any, shape: Concave, lams: Vector, starts: Sequence[Vector], goal: float, most: int,
+    problem: Problem, shape: Concave, lams: Vector, starts: Sequence[Vector], goal: float, most: int,
     null: float, top: float,
 ) -> Path:  # fmt: skip
     """The path of `general.general_path`: at every penalty the lowest end of descents from all starts.
@@ -136,7 +145,7 @@ def concave_path(
     used = _Squares(problem) if isinstance(problem.loss, Squared) else _Rows(problem)
     every = np.arange(p)
     used.use(every if p <= WHOLE else _named(starts, shape))
-    B, C, stats = np.zeros((len(lams), p)), np.zeros(len(lams)), np.empty((len(lams), 3))
+    B, C, stats = np.zeros((len(lams), p)), np.zeros(len(lams)), np.empty((len(lams), 4))
     at, begin = 0, starts[0]
     while at < len(lams):
         block = slice(at, len(lams) if p <= WHOLE else at + _BLOCK)
@@ -151,10 +160,9 @@ def concave_path(
         begin = np.append(B[at - 1], C[at - 1]) if at else starts[0]
     C = used.constants(C)
     columns = np.flatnonzero(np.any(B != 0, axis=0))
-    values = _objectives(problem, penalty, lams, B, C)
     distances, rounds = stats[:, 0].copy(), stats[:, 1].astype(np.int64)
     return Path(
-        lams, columns, np.ascontiguousarray(B[:, columns].T), C - B @ problem.means, values,
+        lams, columns, np.ascontiguousarray(B[:, columns].T), C - B @ problem.means, used.objectives(B, stats),
         np.full(len(lams), np.nan), distances, rounds, distances <= max(goal, 1e-306), null, top, p,
         "coordinate descent",
     )  # fmt: skip
@@ -163,12 +171,12 @@ def concave_path(
 def _run(
     used: Any, shape: Concave, lams: Vector, starts: Sequence[Vector], goal: float, most: int, rounding: float
 ) -> tuple[Vector, Vector, Vector]:
-    """Solutions (m, k) on the columns in use, constants (m,), and stats (m, 3): distance, rounds, objective."""
+    """Solutions (m, k) on the columns in use, constants (m,), and stats (m, 4): distance, rounds, objective, price."""
     columns, L = used.columns, len(lams)
     k = len(columns)
     given = np.ascontiguousarray([np.append(start[columns], start[-1]) for start in starts])
     factors, lams = np.ascontiguousarray(shape.factors[columns]), np.ascontiguousarray(lams)
-    B, C, stats = np.empty((L, k)), np.empty(L), np.empty((L, 3))
+    B, C, stats = np.empty((L, k)), np.empty(L), np.empty((L, 4))
     native: Any = tiers.native()
     native.concave_path(
         k, shape.kind, shape.gamma, _at(factors), L, _at(lams), _at(given), len(given), float(goal), float(rounding),
@@ -200,13 +208,3 @@ def _checked(
     worst = over[:, bad[0]]
     out = np.flatnonzero(worst > goal)
     return int(bad[0]), out[np.argsort(-worst[out])[: max(64, len(used))]]
-
-
-def _objectives(problem: Problem, penalty: Any, lams: Vector, B: Vector, C: Vector) -> Vector:
-    """Loss and price of every solution, afresh."""
-    return np.array(
-        [
-            problem.value(np.append(b, c)) + float(strengthened(penalty, float(lam)).value(b))
-            for lam, b, c in zip(lams, B, C, strict=True)
-        ]
-    )

@@ -115,7 +115,7 @@ def general_path(
     pilots = [] if penalty.convex else _pilots(problem, b, intercept)
     shape = None if penalty.convex else concave(penalty, problem)
     if shape is not None:
-        return concave_path(problem, penalty, shape, strengths, [b, *pilots], tol * scale, max_iter, null, top)
+        return concave_path(problem, shape, strengths, [b, *pilots], tol * scale, max_iter, null, top)
     smooth = _lipschitz(problem, b)
     found, coefs = [], np.empty((p, len(strengths)))
     for k, lam in enumerate(strengths):

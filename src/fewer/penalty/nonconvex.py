@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
-from fewer.method import Paper, method
+from fewer.method import FewerError, Paper, method
 from fewer.penalty.contract import _distance, _like, _soft
 from fewer.types import Array
 
@@ -129,7 +129,10 @@ class LogSum(_Scalar):
 
     Args:
         lam: strength.
-        eps: scale below which it acts like L1 with slope lam / eps.
+        eps: scale below which it acts like L1 with slope lam / eps, > 0.
+
+    Raises:
+        FewerError: eps is not above 0.
 
     >>> import numpy as np
     >>> LogSum(1.0, eps=1.0).prox(np.array([0.5, 3.0]), 1.0).round(4)
@@ -140,6 +143,11 @@ class LogSum(_Scalar):
 
     lam: float = 1.0
     eps: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        if not self.eps > 0:
+            raise FewerError(f"log-sum: eps is {self.eps}; it must be above 0")
 
     def each(self, w: Array) -> Array:
         """Lam log(1 + |w|/eps)."""
@@ -173,7 +181,11 @@ class MCP(_Scalar):
 
     Args:
         lam: slope at zero.
-        gamma: concavity, > 1; infinite gives L1.
+        gamma: concavity, > 0; infinite gives L1. Where a column's mean square is at most 1 / gamma, its coefficient has
+            two minima, and the threshold becomes a hard one.
+
+    Raises:
+        FewerError: gamma is not above 0.
 
     >>> import numpy as np
     >>> MCP(1.0, gamma=3.0).prox(np.array([0.5, 2.0, 5.0]), 1.0)
@@ -184,6 +196,13 @@ class MCP(_Scalar):
 
     lam: float = 1.0
     gamma: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check the concavity."""
+        if not self.gamma > 0:
+            raise FewerError(
+                f"mcp: gamma is {self.gamma}; it must be above 0, and above 1 for columns of unit variance"
+            )
 
     def each(self, w: Array) -> Array:
         """Price of each coordinate."""
@@ -220,7 +239,10 @@ class SCAD(_Scalar):
 
     Args:
         lam: slope at zero.
-        gamma: where it becomes flat, > 2; the paper takes 3.7.
+        gamma: where it becomes flat, > 1 and finite; the paper takes 3.7, and more than 2 for columns of unit variance.
+
+    Raises:
+        FewerError: gamma is not above 1, or infinite.
 
     >>> import numpy as np
     >>> SCAD(1.0).prox(np.array([0.5, 1.5, 5.0]), 1.0)
@@ -231,6 +253,11 @@ class SCAD(_Scalar):
 
     lam: float = 1.0
     gamma: float = 3.7
+
+    def __post_init__(self) -> None:
+        """Check the concavity."""
+        if not 1 < self.gamma < math.inf:
+            raise FewerError(f"scad: gamma is {self.gamma}; it must be above 1 (above 2 for unit variance), and finite")
 
     def each(self, w: Array) -> Array:
         """Price of each coordinate."""
@@ -247,7 +274,6 @@ class SCAD(_Scalar):
         low = _soft(w, lam * step)
         low = xp.where(xp.abs(low) > lam, xp.sign(w) * lam, low)
         slack = g - 1 - step + xp.zeros_like(w)
-        # Dividing by slack first keeps an infinite gamma (plain L1) finite.
         bent = _soft(w, g * lam * step / (g - 1)) * (g - 1) / xp.where(slack > 0, slack, xp.ones_like(slack))
         size = xp.clip(xp.abs(bent), lam, g * lam)
         return self._best(w, step, [low, xp.sign(w) * size, xp.where(xp.abs(w) > g * lam, w, low)])
