@@ -39,7 +39,7 @@ def rows(only: set[str], seconds: float, steps: int) -> Iterator[kernels.Row]:
         if only and not only & set(names.split()):
             continue
         for name, what, measured, sense, goal in part():
-            yield name, what, measured, sense, goal if native or names in ("R16", "R17") else float("nan")
+            yield name, what, measured, sense, goal if native or names in ("R16", "R17") else None
 
 
 def main() -> None:
@@ -64,9 +64,10 @@ def main() -> None:
     start = time.monotonic()
     only = set(filter(None, options.only.split(",")))
     for name, what, measured, sense, goal in rows(only, options.seconds, options.steps):
-        met = "no goal" if goal != goal else _verdict(measured, sense, goal)
+        met = "no goal" if goal is None else _verdict(measured, sense, goal)
         found.append({"id": name, "check": what, "measured": measured, "sense": sense, "goal": goal, "verdict": met})
-        print(f"| {name} | {what} | {measured:.3f} | {_sign(sense)} {goal:.3f} | {met} |", flush=True)
+        aim = "" if goal is None else f"{_sign(sense)} {goal:.3f}"
+        print(f"| {name} | {what} | {measured:.3f} | {aim} | {met} |", flush=True)
     RESULTS.mkdir(exist_ok=True)
     name = options.name or time.strftime("%Y-%m-%d")
     record = {"machine": asdict(here), "clock": clock, "seconds": time.monotonic() - start, "rows": found}
@@ -101,7 +102,7 @@ def _table(here: str, clock: str, found: list[dict]) -> str:
     lines = ["# Runtime goals R1 to R19", "", f"{here}.", f"{clock}.", "", "| id | check | measured | goal | |"]
     lines += ["|---|---|---|---|---|"]
     for row in sorted(found, key=lambda r: int(r["id"][1:])):
-        goal = f"{_sign(row['sense'])} {row['goal']:.2f}" if row["goal"] == row["goal"] else ""
+        goal = "" if row["goal"] is None else f"{_sign(row['sense'])} {row['goal']:.2f}"
         lines.append(f"| {row['id']} | {row['check']} | {row['measured']:.2f} | {goal} | {row['verdict']} |")
     passed = sum(row["verdict"] == "pass" for row in found)
     judged = sum(row["verdict"] != "no goal" for row in found)

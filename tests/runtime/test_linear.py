@@ -21,6 +21,7 @@ from fewer.runtime import (
     pack,
     pack_weight,
 )  # fmt: skip
+from fewer.runtime.choose import rule
 
 TIERS = dispatch.tiers()
 
@@ -140,6 +141,12 @@ def test_packed_weights_and_cut_inputs_together(dtype: torch.dtype, cut: Cut, ti
             x = torch.randn(shape).to(dtype)
             torch.testing.assert_close(both(x), functional.linear(both._left(x), dense.weight, dense.bias), **slack)
             torch.testing.assert_close(both(x), plain(x), **slack)
+
+
+@pytest.mark.parametrize(("zeros", "first"), [(2, ()), (6, (1, "torch")), (8, (2, "bitmask")), (12, (4, "bitmask"))])
+def test_without_avx512_a_single_input_pays_where_half_is_gone(zeros, first) -> None:
+    weight = (torch.arange(16) >= zeros).float().repeat(16, 1)
+    assert (*rule(pack_weight(weight), "extension-avx2"), ())[0] == first
 
 
 def test_pack_chooses_by_sparsity_and_pattern() -> None:
