@@ -38,3 +38,30 @@ def test_ridge_above_zero_and_with_free_columns(tol):
     want = np.linalg.solve(X.T @ X / 50 + lam * np.diag(f[:6]), X.T @ y / 50)
     assert free.converged
     np.testing.assert_allclose(twin @ free.coef, X @ want, atol=20 * tol)
+
+
+CLASSES, SIGNAL = RNG.integers(0, 3, 70).astype(float), RNG.normal(size=70)
+LOSSES = {
+    "logistic": (fl.Logistic(), (SIGNAL > 0).astype(float)), "poisson": (fl.Poisson(), np.floor(np.exp(SIGNAL))),
+    "gamma": (fl.Gamma(), np.exp(SIGNAL)), "huber": (fl.Huber(1.0), SIGNAL),
+    "quantile": (fl.Quantile(0.5, 0.5), SIGNAL),
+    "multinomial": (fl.Multinomial(3), CLASSES), "cox": (fl.Cox(), np.column_stack([np.exp(SIGNAL), CLASSES > 0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-8])
+@pytest.mark.parametrize("road", ["dense", "sparse", "groups"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_other_losses_are_as_exact_as_the_tolerance(name, road, tol, monkeypatch):
+    """The price bends by lam in every direction, so that coefficients are within gradient / lam of the solution."""
+    (loss, y), lam = LOSSES[name], 0.1
+    X = SIGNAL[:, None] * [1, -1, 0, 0.5, 0] + RNG.normal(size=(70, 5))
+    monkeypatch.setattr("fewer.linear.matrix._SMALL", 0)
+    options = {"lams": [lam], "mix": 0.0, "tol": tol}
+    if road == "groups":
+        found = fl.group_path(X, y, loss, [0, 0, 1, 1, 2], **options)[0]
+    else:
+        found = fl.glm_path(X if road == "dense" else sp.csc_array(X), y, loss, **options)[0]
+    slope = loss.slope(found.linear(X), loss.check(y), np.full(70, 1 / 70))
+    assert found.converged
+    assert np.linalg.norm(X.T @ slope + lam * found.coef) / lam <= 10 * max(tol, 3e-8) * np.abs(found.coef).max()

@@ -46,6 +46,12 @@ class Blocks:
         """(G,) which groups cost nothing."""
         return np.asarray((self.one == 0) & (self.two == 0) & (self.ridge == 0))
 
+    @property
+    def squares(self) -> bool:
+        """Whether every group has a squared price alone, and some have."""
+        kept = np.isfinite(self.two)
+        return bool(self.ridge.any() and not ((self.one > 0) | (self.two > 0))[kept].any())
+
     def take(self, which: Index) -> Blocks:
         """Some groups."""
         return Blocks(self.sizes[which], self.one[which], self.two[which], self.ridge[which])

@@ -12,6 +12,7 @@ from fewer.arguments import Count, NotNegative, Share, checked
 from fewer.linear import tiers
 from fewer.linear.arrays import Grid, Ratio
 from fewer.linear.blocks import Blocks
+from fewer.linear.ends import end_of
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss, Squared
@@ -168,13 +169,14 @@ def _compiled(
         top = lam_max if lam_max > 0 else 1.0
         lams = top * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = top
-    goal = tol * max(abs(null), 1e-300)
+    end = end_of(tol, null, float(size.max(initial=0.0)), terms.squares)
     B, stats, slopes = run(
-        np.ascontiguousarray(terms.l1), np.ascontiguousarray(terms.l2), b0, lams, max(lam_max, float(lams[0])), goal
+        np.ascontiguousarray(terms.l1), np.ascontiguousarray(terms.l2), b0, lams, max(lam_max, float(lams[0])), end.goal
     )
     columns = np.flatnonzero(B.any(axis=0))
     return Path(
         lams, columns, np.ascontiguousarray(B[:, columns].T), stats[:, 6].copy(), stats[:, 3].copy(),
-        stats[:, 0].copy(), stats[:, 4].copy(), stats[:, 2].astype(np.int64), stats[:, 0] <= goal, null, lam_max, p,
-        "compiled newton", -slopes * stats[:, 5:6] if duals else None,
+        stats[:, 0].copy(), stats[:, 4].copy(), stats[:, 2].astype(np.int64),
+        end.met(stats[:, 0], stats[:, 4]), null, lam_max, p, "compiled newton",
+        -slopes * stats[:, 5:6] if duals else None,
     )  # fmt: skip

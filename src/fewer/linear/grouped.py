@@ -16,6 +16,7 @@ from fewer.arguments import Count, NotNegative, Share, checked
 from fewer.linear.arrays import Grid, Ratio
 from fewer.linear.blocks import Blocks, blocks, positions
 from fewer.linear.coupled import Multinomial, Ordinal
+from fewer.linear.ends import end_of
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.losses import Huber, Loss, Quantile, Squared
 from fewer.linear.matrix import Matrix, as_matrix, compact, constant_columns, refuse_sums
@@ -274,14 +275,14 @@ def _follow(model: _Grouped, lams: Vector | None, count: int, ratio: float, tol:
         first = top if top > 0 else 1.0
         lams = first * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = first
-    goal, at = tol * max(abs(null), 1e-300), max(top, float(lams[0]))
+    end, at = end_of(tol, null, float(np.abs(g).max(initial=0.0)), shape.squares), max(top, float(lams[0]))
     B, b0, out = np.zeros((len(lams), len(fit.b), K)), [], []
     for i, lam in enumerate(lams):
         use = (shape.norms(fit.b) > 0) | shape.free | (shape.ridge * (shape.one + shape.two == 0) > 0)
         if lam < top:
             use |= shape.dual_norm(g) >= 2 * lam - at
         work = np.flatnonzero(use & np.isfinite(shape.two))
-        g, gap, kkt, rounds = model.minimise(fit, float(lam), goal, most, work)
+        g, gap, kkt, rounds = model.minimise(fit, float(lam), end.goal, most, work)
         B[i], at = fit.b, float(lam)
         b0.append(np.asarray(fit.loss.cuts) if isinstance(fit.loss, Ordinal) else fit.b0.copy())
         out.append((fit.value + model.price(fit.b, float(lam)), gap, kkt, rounds))
@@ -290,8 +291,8 @@ def _follow(model: _Grouped, lams: Vector | None, count: int, ratio: float, tol:
     plain = K == 1 and not isinstance(fit.loss, Ordinal)
     return Path(
         lams, columns, values[:, :, 0] if K == 1 else values, np.array([v[0] for v in b0]) if plain else np.array(b0),
-        made[:, 0], made[:, 1], made[:, 2], made[:, 3].astype(np.int64), made[:, 1] <= goal, null, top, len(fit.b),
-        "grouped newton",
+        made[:, 0], made[:, 1], made[:, 2], made[:, 3].astype(np.int64),
+        end.met(made[:, 1], made[:, 2]), null, top, len(fit.b), "grouped newton",
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fewer.linear import tiers
 from fewer.linear.blocks import Blocks
 from fewer.linear.coupled import Cox, Multinomial, Ordinal
+from fewer.linear.ends import end_of
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import Dense, Matrix
@@ -130,21 +131,23 @@ def joint_path(
     _, _, stats, slopes = task.run(shut, np.ones(1), 1e-13 * start, 200)
     null = float(stats[0, 3])
     ordered = slopes[0] if task.order is None else slopes[0][task.order]
-    norms = shape.dual_norm(-(task.X.T @ ordered))
+    g0 = -(task.X.T @ ordered)
+    norms = shape.dual_norm(g0)
     top = float(np.where(free, 0.0, norms).max(initial=0.0))
     top *= 1 + 1e-7 * free.any()  # the null model has coefficients of its own, found to rounding
     if lams is None:
         first = top if top > 0 else 1.0
         lams = first * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = first
-    goal = tol * max(abs(null), 1e-300)
-    B, C, stats, slopes = task.run(shape, lams, goal, most)
+    end = end_of(tol, null, float(np.abs(g0).max(initial=0.0)), shape.squares)
+    B, C, stats, slopes = task.run(shape, lams, end.goal, most)
     columns = np.flatnonzero(B.any(axis=(0, 2)))
     values, b0 = np.ascontiguousarray(np.moveaxis(B[:, columns], 0, 1)), task.constants(B, C)
     rows = -slopes * stats[:, 4, None, None] if duals else None
     one = task.K == 1
     return Path(
         lams, columns, values[:, :, 0] if one else values, b0[:, 0] if one and not isinstance(loss, Ordinal) else b0,
-        stats[:, 3].copy(), stats[:, 0].copy(), stats[:, 1].copy(), stats[:, 2].astype(np.int64), stats[:, 0] <= goal,
-        null, top, matrix.shape[1], "joint newton", rows if rows is None or not one else rows[:, :, 0],
+        stats[:, 3].copy(), stats[:, 0].copy(), stats[:, 1].copy(), stats[:, 2].astype(np.int64),
+        end.met(stats[:, 0], stats[:, 1]), null, top, matrix.shape[1], "joint newton",
+        rows if rows is None or not one else rows[:, :, 0],
     )  # fmt: skip

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fewer.linear import kernels
 from fewer.linear.coupled import Multinomial, Ordinal
+from fewer.linear.ends import end_of
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import Matrix
 from fewer.linear.progress import lay_out
@@ -327,7 +328,7 @@ def newton_path(
         top = lam_max if lam_max > 0 else 1.0
         lams = top * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = top
-    goal = tol * max(abs(null), 1e-300)
+    end = end_of(tol, null, float(size.max(initial=0.0)), terms.squares)
     L, K = len(lams), loss.width
     B, b0 = np.zeros((L, p, K)), []
     rows, out = [], []
@@ -339,7 +340,7 @@ def newton_path(
             # The strong rule names the likely columns; from afar it would name them all, so growth finds them there.
             use |= paid & (at < 1.5 * lam) & (np.abs(g0).max(axis=1) >= (2 * lam - at) * terms.l1)
         g0, gap, kkt, scale, rounds = model.solve(
-            fit, float(lam), goal, most, np.flatnonzero(use & np.isfinite(terms.l1))
+            fit, float(lam), end.goal, most, np.flatnonzero(use & np.isfinite(terms.l1))
         )
         B[i], at = fit.b, float(lam)
         b0.append(np.asarray(fit.loss.cuts) if isinstance(fit.loss, Ordinal) else fit.b0.copy())
@@ -353,6 +354,7 @@ def newton_path(
     return Path(
         lams, columns, values[:, :, 0] if scalar else values,
         np.array([v[0] for v in b0]) if scalar and not isinstance(loss, Ordinal) else np.array(b0),
-        made[:, 0], made[:, 1], made[:, 2], made[:, 3].astype(np.int64), made[:, 1] <= goal, null, lam_max, p,
-        "proximal newton", None if not rows else np.array(rows)[:, :, 0] if scalar else np.array(rows),
+        made[:, 0], made[:, 1], made[:, 2], made[:, 3].astype(np.int64),
+        end.met(made[:, 1], made[:, 2]), null, lam_max, p, "proximal newton",
+        None if not rows else np.array(rows)[:, :, 0] if scalar else np.array(rows),
     )  # fmt: skip

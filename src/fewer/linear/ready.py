@@ -79,7 +79,7 @@ class Ready:
     @cached_property
     def ridge(self) -> bool:
         """Whether no column has an L1 price: zero is then no solution at any strength, and a small gap says little."""
-        return bool(self.terms.l2.any() and not (self.terms.l1[np.isfinite(self.terms.l1)] > 0).any())
+        return self.terms.squares
 
     @property
     def near(self) -> float:

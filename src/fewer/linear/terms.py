@@ -46,6 +46,11 @@ class Terms:
         """Only L1: no ridge part and no bounds."""
         return self.low is None and not self.l2.any()
 
+    @property
+    def squares(self) -> bool:
+        """Whether every priced column has a squared price alone, and some have."""
+        return bool(self.l2.any() and not (self.l1[np.isfinite(self.l1)] > 0).any())
+
     def loose(self, g: Vector) -> NDArray[np.bool_]:
         """Like g, (p,) or (p, K): free columns without a bound where g pulls, which no dual point can answer for."""
         free = ((self.l1 == 0) & (self.l2 == 0)).reshape(-1, *([1] * (g.ndim - 1)))
