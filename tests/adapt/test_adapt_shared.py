@@ -169,3 +169,11 @@ def test_each_group_of_a_convolution_shifts_its_own_part_of_the_bias():
     done = fewer.prune(model, x, score="wanda", update="bias", only=["0*"])
     before, after = (m[0](x).mean((0, 2, 3)).detach() for m in (model, done.model))
     torch.testing.assert_close(before, after, rtol=0.0, atol=1e-5)
+
+
+def test_inputs_are_cut_at_every_use(tmp_path):
+    model, x = Twice(), torch.randn(64, 8)
+    done = fewer.prune(model, x, unit="input", keep=0.5)
+    assert set(done.inputs.cuts) == {"a", "b", "c"} and [row.name for row in done.layers] == ["a", "b"]
+    assert done.layers[0].kept == 32 and done.layers[0].total == 64
+    assert done.inputs.cuts["a"] != done.inputs.cuts["c"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +83,10 @@ def run_inputs(
     emit(progress, RunStarted("prune", f"inputs by {made.recipe.score}", len(made.rows), len(opened.blocks)))
     emit(progress, StageStarted("watching inputs", len(batches)))
     target = opened.module if inplace else shared_copy(opened.module)
-    found = _calibrate(target, batches, made)
-    result = _result(made, found, Opened(target, opened.path, opened.origins), time.monotonic() - start, dense_hash)
+    uses = _uses(opened)
+    found = _calibrate(target, batches, made, uses)
+    changed = Opened(target, opened.path, opened.origins)
+    result = _result(made, found, changed, time.monotonic() - start, dense_hash, uses)
     result = dataclasses.replace(result, calibration=batches.source, calibration_hash=batches.hash)
     for row in result.layers:
         emit(progress, LayerDone(row.name, row.block, row.kept, row.total, None))
@@ -103,8 +105,10 @@ def random_inputs_like(model: Any, like: Pruned, *, seed: int = 0) -> InputPrune
 
     start = time.monotonic()
     opened = opened_of(model)
-    shares = {row.name: row.kept / row.total for row in like.layers if row.kept < row.total}
-    shapes = {row.name: row.shape for row in like.layers}
+    uses = _uses(opened)
+    rows = [(name, row) for row in like.layers for name in uses.get(row.name, [row.name])]
+    shares = {name: row.kept / row.total for name, row in rows if row.kept < row.total}
+    shapes = {name: row.shape for name, row in rows}
     size = (
         tuple(int(part) for part in like.plan.recipe.pattern.split(":")) if like.plan.recipe.within == "group" else ()
     )
@@ -121,7 +125,7 @@ def random_inputs_like(model: Any, like: Pruned, *, seed: int = 0) -> InputPrune
         like.plan.recipe, name="random", paper="", score="random", score_options={}, within=within, seed=seed
     )
     plan = dataclasses.replace(like.plan, recipe=recipe)
-    return _result(plan, found, Opened(target, opened.path), time.monotonic() - start, like.model_hash)
+    return _result(plan, found, Opened(target, opened.path), time.monotonic() - start, like.model_hash, uses)
 
 
 def reopen_inputs(path: str | Path, recipe: Recipe, account: Mapping[str, Any]) -> InputPruned:
@@ -132,15 +136,15 @@ def reopen_inputs(path: str | Path, recipe: Recipe, account: Mapping[str, Any]) 
     from fewer.runtime.inputs import InputSparse
 
     opened = adapt.open(path)
-    plan = make_plan(opened, recipe)
+    plan, uses = make_plan(opened, recipe), _uses(opened)
     plan = dataclasses.replace(plan, compute=str(account.get("compute", plan.compute)))
     found = apply_cuts(opened.module, path)
     if found is None:
         raise FewerError(f"'{path}' has no fewer-inputs.json, although its recipe cuts inputs")
-    sizes = {row.name: row.total for row in plan.rows if row.name in found.cuts}
+    sizes = {name: row.total for row in plan.rows for name in uses[row.name] if name in found.cuts}
     made = InputSparse(opened.module, found.score, found.cuts, found.observed, found.observed, sizes, found.seed)
     target = Opened(opened.module, opened.path, opened.origins)
-    result = _result(plan, made, target, 0.0, str(account["model_hash"]))
+    result = _result(plan, made, target, 0.0, str(account["model_hash"]), uses)
     return dataclasses.replace(
         result,
         notes=tuple(account["notes"]),
@@ -149,12 +153,20 @@ def reopen_inputs(path: str | Path, recipe: Recipe, account: Mapping[str, Any]) 
     )
 
 
-def _calibrate(module: Any, batches: Any, plan: Plan) -> InputSparse:
+def _uses(opened: Opened) -> dict[str, list[str]]:
+    """Names of the modules that multiply with the weight of each layer; each has inputs of its own."""
+    names = {id(module): name for name, module in opened.module.named_modules()}
+    return {layer.name: [names[id(module)] for module in layer.uses] for layer in opened.candidates}
+
+
+def _calibrate(module: Any, batches: Any, plan: Plan, uses: Mapping[str, Sequence[str]]) -> InputSparse:
     """Shares by name from the plan; by greedy allocation or by search where the recipe asks for that."""
     from fewer.adapt.computing import wide
     from fewer.runtime.inputs import gates_of, keep_for_tolerance, sparsify_inputs
 
-    recipe, names = plan.recipe, [row.name for row in plan.rows]
+    recipe = plan.recipe
+    rows = {name: row for row in plan.rows for name in uses[row.name]}
+    names = list(rows)
     if recipe.score == "cats":
         gates = gates_of(module)
         names = [name for name in names if name in gates]
@@ -162,7 +174,7 @@ def _calibrate(module: Any, batches: Any, plan: Plan) -> InputSparse:
         "score": recipe.score, "pattern": recipe.pattern, "seed": recipe.seed,
         "within": "row" if recipe.within == "row" else "layer", "compute": wide(plan.compute),
     }  # fmt: skip
-    shares: dict[str, float] = {row.name: row.keep if row.keep is not None else recipe.mean_keep() for row in plan.rows}
+    shares = {name: row.keep if row.keep is not None else recipe.mean_keep() for name, row in rows.items()}
     if recipe.budget == "tolerance":
         found = keep_for_tolerance(
             module,
@@ -187,10 +199,14 @@ def _perplexity(module: Any, batches: Any, compute: str) -> float:
     return found
 
 
-def _result(plan: Plan, found: InputSparse, opened: Opened, seconds: float, dense_hash: str) -> InputPruned:
+def _result(
+    plan: Plan, found: InputSparse, opened: Opened, seconds: float, dense_hash: str, uses: Mapping[str, Sequence[str]]
+) -> InputPruned:
+    def read(name: str) -> float:
+        return sum(found.observed.get(use, 1.0) for use in uses[name]) / len(uses[name])
+
     rows = tuple(
-        LayerResult(row.name, row.block, row.shape, round(found.observed.get(row.name, 1.0) * row.total), row.total)
-        for row in plan.rows
+        LayerResult(row.name, row.block, row.shape, round(read(row.name) * row.total), row.total) for row in plan.rows
     )
     left = [row.name for row in plan.rows if row.name not in found.cuts and row.name not in found.unseen]
     notes = tuple(f"no evidence ({n:,} tokens): layer {name} reads every input" for name, n in found.unseen.items())
