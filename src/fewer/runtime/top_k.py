@@ -29,7 +29,6 @@ class _TopK(torch.autograd.Function):
         return grads[0], None
 
 
-@checked
 @method(
     "input-cut",
     "top-k-straight-through",
@@ -39,6 +38,7 @@ class _TopK(torch.autograd.Function):
     status="variant",
     note="renormalising by the L2 norm is an option of the layer, off by default, so that trained models can be tuned",
 )
+@checked
 def top_k(x: Tensor, /, *, keep: float = 0.5) -> Tensor:
     """Keep the largest inputs of each token; gradients pass as if nothing had been cut.
 
