@@ -9,10 +9,12 @@ from fewer.input_recipe import budget_of
 from fewer.method import FewerError, find
 from fewer.recipe import Recipe
 
-__all__ = ["check_feasible", "take"]
+__all__ = ["Entry", "check_feasible", "take"]
 
 
-class _Entry(Protocol):
+class Entry(Protocol):
+    """What is read of a layer before its weight; `adapt` has it for opened models and for outlines."""
+
     @property
     def name(self) -> str: ...
     @property
@@ -27,7 +29,7 @@ class _Entry(Protocol):
     def has_bias(self) -> bool: ...
 
 
-E = TypeVar("E", bound=_Entry)
+E = TypeVar("E", bound=Entry)
 
 
 def take(entries: Sequence[E], recipe: Recipe) -> tuple[list[E], dict[str, str]]:
@@ -52,7 +54,7 @@ def take(entries: Sequence[E], recipe: Recipe) -> tuple[list[E], dict[str, str]]
     return chosen, {e.name: _reason(e, recipe, e.name in met) for e in entries if e.name not in taken}
 
 
-def _reason(entry: _Entry, recipe: Recipe, named: bool) -> str:
+def _reason(entry: Entry, recipe: Recipe, named: bool) -> str:
     if recipe.only and entry.tied:
         return f"its weight is that of {entry.tied}"
     if named and entry.kind != "linear":
@@ -62,7 +64,7 @@ def _reason(entry: _Entry, recipe: Recipe, named: bool) -> str:
     return "not among only" if recipe.only else "named by skip"
 
 
-def check_feasible(recipe: Recipe, chosen: Sequence[_Entry], evidence: Iterable[str], unit: str) -> None:
+def check_feasible(recipe: Recipe, chosen: Sequence[Entry], evidence: Iterable[str], unit: str) -> None:
     """Refuse what would be found out in the middle of a run.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fewer.budget.allocation import Counts
 from fewer.compute import most, resolve
-from fewer.feasible import check_feasible, take
+from fewer.feasible import Entry, check_feasible, take
 from fewer.input_recipe import budget_of
 from fewer.method import FewerError, Method, find, nearest
 from fewer.recipe import Recipe
@@ -34,29 +34,17 @@ _CHEAP_GRAM = 96 << 20
 _UNSEEN = "no layer: what it multiplies is not known"
 
 
-class _Entry(Protocol):
-    """What the plan reads of a layer; `adapt` has it for opened models and for outlines."""
+class _Entry(Entry, Protocol):
+    """What a plan counts beside."""
 
     @property
-    def name(self) -> str: ...
-    @property
     def shape(self) -> tuple[int, int]: ...
-    @property
-    def block(self) -> int | None: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def default(self) -> bool: ...
     @property
     def bytes(self) -> int: ...
     @property
     def type(self) -> str: ...
     @property
     def dimensions(self) -> tuple[int, ...]: ...
-    @property
-    def tied(self) -> str: ...
-    @property
-    def has_bias(self) -> bool: ...
 
 
 class _Outline(Protocol):
