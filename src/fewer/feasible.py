@@ -16,17 +16,34 @@ class Entry(Protocol):
     """What is read of a layer before its weight; `adapt` has it for opened models and for outlines."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As the model calls it."""
+        ...
+
     @property
-    def block(self) -> int | None: ...
+    def block(self) -> int | None:
+        """Index of its block; None outside of the blocks."""
+        ...
+
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """What it is: linear, conv2d, expert, embedding, ..."""
+        ...
+
     @property
-    def default(self) -> bool: ...
+    def default(self) -> bool:
+        """Whether it is pruned unless somebody says otherwise."""
+        ...
+
     @property
-    def tied(self) -> str: ...
+    def tied(self) -> str:
+        """The layer whose weight it shares, or an empty string."""
+        ...
+
     @property
-    def has_bias(self) -> bool: ...
+    def has_bias(self) -> bool:
+        """Whether a bias is added to its output."""
+        ...
 
 
 E = TypeVar("E", bound=Entry)
