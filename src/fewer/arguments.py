@@ -236,7 +236,9 @@ def _fit(name: str, value: Any, hint: Any) -> Any:
     if hint == "Array":
         return value if hasattr(value, "dtype") and len(getattr(value, "shape", ())) else _UNFIT
     if origin is Annotated:
-        return _within(name, _fit(name, value, inner[0]), inner[1:])
+        # A range of its own stands in place of that of the name.
+        found = _number("", value, inner[0]) if inner[0] in (int, float) else _fit(name, value, inner[0])
+        return _within(name, found, inner[1:])
     if origin in (types.UnionType, typing.Union):
         tries = (_fit(name, value, part) for part in inner)
         return next((found for found in tries if found is not _UNFIT), _UNFIT)
@@ -318,6 +320,8 @@ def _several(name: str, value: Any, inner: tuple[Any, ...]) -> Any:
     """A tuple of plain values, of one type or each of its own; a text is not a list of its letters."""
     if isinstance(value, str | bytes | Mapping | set) or not isinstance(value, Iterable):
         return _UNFIT
+    if isinstance(value, tuple) and inner in ((int,), (float,)) and all(type(item) is inner[0] for item in value):
+        return value  # long lists of plain numbers are not looked at one by one
     try:
         found = tuple(_fit(f"{name}[{at}]", item, inner[at % len(inner)]) for at, item in enumerate(value))
     except TypeError:

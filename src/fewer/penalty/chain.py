@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
+from fewer.arguments import NotNegative, check_fields
 from fewer.method import Paper, method
 from fewer.penalty.contract import _like, _soft
 from fewer.types import Array
@@ -84,9 +85,13 @@ class Fused:
     checked against brute-force quadratic programmes. The recursion is sequential: it runs on Python floats.
     """
 
-    lam: float = 1.0
-    sparse: float = 0.0
+    lam: NotNegative = 1.0
+    sparse: NotNegative = 0.0
     convex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def value(self, w: Array) -> Array:
         """Lam * TV(w) + sparse * |w|_1."""

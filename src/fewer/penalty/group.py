@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
+from fewer.arguments import NotNegative, Share, check_fields
 from fewer.method import FewerError, Paper, method
 from fewer.penalty.contract import _indices, _like, _soft
 from fewer.types import Array
@@ -45,13 +46,14 @@ class SparseGroup:
     """
 
     groups: Sequence[Sequence[int]]
-    lam: float = 1.0
-    mix: float = 0.5
+    lam: NotNegative = 1.0
+    mix: Share = 0.5
     weights: Sequence[float] | None = None
     convex: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check that the groups are disjoint and not empty."""
+        check_fields(self)
         named = [int(j) for group in self.groups for j in group]
         if len(set(named)) != len(named) or any(len(group) == 0 for group in self.groups):
             raise FewerError("groups must not be empty or overlap: name each position once")
@@ -155,12 +157,13 @@ class Group:
     """
 
     groups: Sequence[Sequence[int]]
-    lam: float = 1.0
+    lam: NotNegative = 1.0
     weights: Sequence[float] | None = None
     convex: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the groups."""
+        check_fields(self)
         self._plain()
 
     def _plain(self) -> SparseGroup:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
+from fewer.arguments import NotNegative, check_fields
 from fewer.method import Paper, method
 from fewer.penalty.contract import _soft
 from fewer.types import Array
@@ -37,9 +38,13 @@ class Nuclear:
     Reference: Cai, Candes and Shen (2010), theorem 2.1.
     """
 
-    lam: float = 1.0
-    tol: float = 1e-10
+    lam: NotNegative = 1.0
+    tol: NotNegative = 1e-10
     convex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def value(self, w: Array) -> Array:
         """Lam * sum sigma."""

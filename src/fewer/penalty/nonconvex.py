@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
+from fewer.arguments import NotNegative, Positive, check_fields
 from fewer.method import FewerError, Paper, method
 from fewer.penalty.contract import _distance, _like, _soft
 from fewer.types import Array
@@ -64,7 +65,11 @@ class L0(_Scalar):
     Reference: hard thresholding of Donoho and Johnstone (1994).
     """
 
-    lam: float = 1.0
+    lam: NotNegative = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def each(self, w: Array) -> Array:
         """Lam where w != 0."""
@@ -96,7 +101,11 @@ class L05(_Scalar):
     Reference: Xu, Chang, Xu and Zhang (2012), the half-thresholding formula; checked against a grid.
     """
 
-    lam: float = 1.0
+    lam: NotNegative = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def each(self, w: Array) -> Array:
         """Lam sqrt|w|."""
@@ -141,13 +150,12 @@ class LogSum(_Scalar):
     Reference: Candes, Wakin and Boyd (2008), section 2.2; checked against a grid.
     """
 
-    lam: float = 1.0
-    eps: float = 1.0
+    lam: NotNegative = 1.0
+    eps: Positive = 1.0
 
     def __post_init__(self) -> None:
-        """Check the scale."""
-        if not self.eps > 0:
-            raise FewerError(f"log-sum: eps is {self.eps}; it must be above 0")
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def each(self, w: Array) -> Array:
         """Lam log(1 + |w|/eps)."""
@@ -194,11 +202,12 @@ class MCP(_Scalar):
     Reference: Zhang (2010), equation 2.1; checked against a grid at steps below and above gamma.
     """
 
-    lam: float = 1.0
+    lam: NotNegative = 1.0
     gamma: float = 3.0
 
     def __post_init__(self) -> None:
         """Check the concavity."""
+        check_fields(self)
         if not self.gamma > 0:
             raise FewerError(
                 f"mcp: gamma is {self.gamma}; it must be above 0, and above 1 for columns of unit variance"
@@ -251,11 +260,12 @@ class SCAD(_Scalar):
     Reference: Fan and Li (2001), equations 2.6 and 2.8; checked against a grid.
     """
 
-    lam: float = 1.0
+    lam: NotNegative = 1.0
     gamma: float = 3.7
 
     def __post_init__(self) -> None:
         """Check the concavity."""
+        check_fields(self)
         if not 1 < self.gamma < math.inf:
             raise FewerError(f"scad: gamma is {self.gamma}; it must be above 1 (above 2 for unit variance), and finite")
 

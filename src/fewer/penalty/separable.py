@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
+from fewer.arguments import NotNegative, Share, check_fields
 from fewer.method import FewerError, Paper, method
 from fewer.penalty.contract import _distance, _like, _soft
 from fewer.types import Array
@@ -37,8 +38,12 @@ class L1:
     Reference: Tibshirani (1996); prox checked against a grid of candidates.
     """
 
-    lam: float = 1.0
+    lam: NotNegative = 1.0
     convex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def value(self, w: Array) -> Array:
         """Lam * sum |w|."""
@@ -79,8 +84,12 @@ class WeightedL1:
     """
 
     factors: Any
-    lam: float = 1.0
+    lam: NotNegative = 1.0
     convex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def _f(self, w: Array) -> Array:
         f = _like(self.factors, w)
@@ -134,9 +143,13 @@ class ElasticNet:
     Reference: Zou and Hastie (2005), in the naive form.
     """
 
-    lam: float = 1.0
-    mix: float = 0.5
+    lam: NotNegative = 1.0
+    mix: Share = 0.5
     convex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def value(self, w: Array) -> Array:
         """Lam * sum (mix |w| + (1 - mix)/2 w^2)."""

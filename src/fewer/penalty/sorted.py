@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import array_namespace
 
+from fewer.arguments import Count, NotNegative, check_fields
 from fewer.method import FewerError, Paper, method
 from fewer.penalty.contract import _indices, _like
 from fewer.types import Array
@@ -63,8 +64,12 @@ class Slope:
     """
 
     scales: Sequence[float]
-    lam: float = 1.0
+    lam: NotNegative = 1.0
     convex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def _prices(self, w: Array) -> Array:
         xp = array_namespace(w)
@@ -138,9 +143,13 @@ class KSupport:
     (2016). With k = 1 it is half the squared L1 norm, with k = d half the squared L2 norm; both limits are tested.
     """
 
-    k: int = 1
-    lam: float = 1.0
+    k: Count = 1
+    lam: NotNegative = 1.0
     convex: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def _level(self, w: Array, shift: Any) -> Array:
         """Smallest t with sum_j clip(|w_j| t - shift, 0, 1) >= k; inf when fewer than k coordinates are not zero."""
@@ -209,9 +218,13 @@ class NMProjection:
     Reference: Zhou et al. (2021), the projection; ties go to the lower index.
     """
 
-    n: int = 2
-    m: int = 4
+    n: Count = 2
+    m: Count = 4
     convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse other types and numbers out of range."""
+        check_fields(self)
 
     def _groups(self, w: Array) -> Array:
         if w.shape[-1] % self.m:
