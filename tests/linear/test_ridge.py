@@ -65,3 +65,16 @@ def test_other_losses_are_as_exact_as_the_tolerance(name, road, tol, monkeypatch
     slope = loss.slope(found.linear(X), loss.check(y), np.full(70, 1 / 70))
     assert found.converged
     assert np.linalg.norm(X.T @ slope + lam * found.coef) / lam <= 10 * max(tol, 3e-8) * np.abs(found.coef).max()
+
+
+def test_a_null_objective_that_is_nothing_by_chance_does_not_tighten_the_tolerance():
+    X = np.eye(6)[:, :2]
+    y = np.array([2.0, 4.0, 3.0, 2.0, 3.0, 2.0])
+    weights = np.full(6, 1.0)
+    from fewer.linear import Poisson, glm_path
+    from fewer.linear.ends import unit_of
+
+    y *= np.e / y.mean()  # mean - mean log mean is 0 there
+    path = glm_path(X, y, Poisson(), weights=weights)
+    s = weights / 6
+    assert abs(path.null) < 1e-12 < 1e-3 < unit_of(path.null, Poisson(), y, s) and path.converged.all()

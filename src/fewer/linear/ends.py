@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["End", "end_of"]
+__all__ = ["End", "end_of", "unit_of"]
 
 Vector = NDArray[np.float64]
 #: KKT distance, relative to the gradient at zero, that double precision reaches with every loss.
@@ -26,6 +27,20 @@ class End:
         return np.asarray(kkts <= self.near if np.isfinite(self.near) else gaps <= self.goal)
 
 
+def unit_of(null: float, loss: Any, y: Vector, s: Vector) -> float:
+    """What gaps are relative to: the null objective, or all that it can fall by where that is more.
+
+    Zero is no landmark of the Poisson and the gamma loss: their null objective may be nothing by chance.
+
+    >>> from fewer.linear import Poisson
+    >>> y, s = np.array([1.0, 4.0]), np.full(2, 0.5)
+    >>> round(unit_of(0.0, Poisson(), y, s), 4)
+    0.2726
+    """
+    bound = loss.conjugate(np.zeros(len(s)), y, s) if loss.width == 1 else None
+    return max(abs(null), 0.0 if bound is None else null + float(bound))
+
+
 def end_of(tol: float, null: float, pull: float, ridge: bool) -> End:
     """The end of a path of a strictly convex price (`ridge`), or of one with L1 prices.
 
@@ -34,7 +49,7 @@ def end_of(tol: float, null: float, pull: float, ridge: bool) -> End:
 
     Args:
         tol: tolerance, relative.
-        null: objective of the null model, in whose units gaps are.
+        null: what gaps are relative to, see `unit_of`.
         pull: largest gradient there, in whose units KKT distances are.
         ridge: whether every priced column has a squared price alone.
 

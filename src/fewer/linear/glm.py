@@ -12,7 +12,7 @@ from fewer.arguments import Count, NotNegative, Share, checked
 from fewer.linear import tiers
 from fewer.linear.arrays import Grid, Ratio
 from fewer.linear.blocks import Blocks
-from fewer.linear.ends import end_of
+from fewer.linear.ends import end_of, unit_of
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss, Squared
@@ -169,7 +169,7 @@ def _compiled(
         top = lam_max if lam_max > 0 else 1.0
         lams = top * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = top
-    end = end_of(tol, null, float(size.max(initial=0.0)), terms.squares)
+    end = end_of(tol, unit_of(null, loss, y, s), float(size.max(initial=0.0)), terms.squares)
     B, stats, slopes = run(
         np.ascontiguousarray(terms.l1), np.ascontiguousarray(terms.l2), b0, lams, max(lam_max, float(lams[0])), end.goal
     )

@@ -16,7 +16,7 @@ from fewer.arguments import Count, NotNegative, Share, checked
 from fewer.linear.arrays import Grid, Ratio
 from fewer.linear.blocks import Blocks, blocks, positions
 from fewer.linear.coupled import Multinomial, Ordinal
-from fewer.linear.ends import end_of
+from fewer.linear.ends import end_of, unit_of
 from fewer.linear.joint import can_join, joint_path
 from fewer.linear.losses import Huber, Loss, Quantile, Squared
 from fewer.linear.matrix import Matrix, as_matrix, compact, constant_columns, refuse_sums
@@ -275,7 +275,8 @@ def _follow(model: _Grouped, lams: Vector | None, count: int, ratio: float, tol:
         first = top if top > 0 else 1.0
         lams = first * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = first
-    end, at = end_of(tol, null, float(np.abs(g).max(initial=0.0)), shape.squares), max(top, float(lams[0]))
+    unit, at = unit_of(null, model.loss, model.y, model.s), max(top, float(lams[0]))
+    end = end_of(tol, unit, float(np.abs(g).max(initial=0.0)), shape.squares)
     B, b0, out = np.zeros((len(lams), len(fit.b), K)), [], []
     for i, lam in enumerate(lams):
         use = (shape.norms(fit.b) > 0) | shape.free | (shape.ridge * (shape.one + shape.two == 0) > 0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fewer.linear import tiers
 from fewer.linear.blocks import Blocks
 from fewer.linear.coupled import Cox, Multinomial, Ordinal
-from fewer.linear.ends import end_of
+from fewer.linear.ends import end_of, unit_of
 from fewer.linear.kernels import _at
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import Dense, Matrix
@@ -139,7 +139,7 @@ def joint_path(
         first = top if top > 0 else 1.0
         lams = first * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = first
-    end = end_of(tol, null, float(np.abs(g0).max(initial=0.0)), shape.squares)
+    end = end_of(tol, unit_of(null, loss, y, s), float(np.abs(g0).max(initial=0.0)), shape.squares)
     B, C, stats, slopes = task.run(shape, lams, end.goal, most)
     columns = np.flatnonzero(B.any(axis=(0, 2)))
     values, b0 = np.ascontiguousarray(np.moveaxis(B[:, columns], 0, 1)), task.constants(B, C)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fewer.linear import kernels
 from fewer.linear.coupled import Multinomial, Ordinal
-from fewer.linear.ends import end_of
+from fewer.linear.ends import end_of, unit_of
 from fewer.linear.losses import Loss
 from fewer.linear.matrix import Matrix
 from fewer.linear.progress import lay_out
@@ -328,7 +328,8 @@ def newton_path(
         top = lam_max if lam_max > 0 else 1.0
         lams = top * ratio ** (np.arange(count) / max(1, count - 1))
         lams[0] = top
-    end = end_of(tol, null, float(size.max(initial=0.0)), terms.squares)
+    unit = unit_of(null, loss, model.y, model.s)
+    end = end_of(tol, unit, float(size.max(initial=0.0)), terms.squares)
     L, K = len(lams), loss.width
     B, b0 = np.zeros((L, p, K)), []
     rows, out = [], []

@@ -18,8 +18,6 @@ Y = X[:, 3] - 2 * X[:, 7] + 0.3 * RNG.standard_normal(60)
 
 # A few rows in five folds: no column enters in a fold, and the curve is rightly called flat.
 @pytest.mark.filterwarnings("ignore:.*the held-out loss is the same at every penalty:UserWarning")
-# One Poisson fit of 600, on sparse data of 40 rows, ends above its tolerance and says so; the check asks for an answer.
-@pytest.mark.filterwarnings("ignore:SparsePoissonCV. . of 600 fits:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.slow
 @parametrize_with_checks([getattr(estimators, name)() for name in estimators.__all__])
 def test_conventions_of_scikit_learn(estimator, check):
