@@ -174,13 +174,6 @@ static void path(ConcaveTask *t, const double *lams, int64_t count, const double
     }
 }
 
-static double *take(double **next, int64_t count)
-{
-    double *at = *next;
-    *next += count;
-    return at;
-}
-
 /* concave_path(p, kind, gamma, factor, count, lams, starts, count_starts, goal, rounding, most, B, C, stats, G, ldg, moment,
  * square, n, intercept, family, shape, X, y, s, risk): on a Gram matrix where G is not 0, else on a loss of rows as in
  * joint_path.  B (count x p), C (count), stats (count x 4): distance, rounds, objective, price. */

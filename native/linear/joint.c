@@ -237,13 +237,6 @@ static void path(JointTask *t, const double *lams, int64_t count, double *store,
     }
 }
 
-static double *take(double **next, int64_t count)
-{
-    double *at = *next;
-    *next += count;
-    return at;
-}
-
 /* joint_newton(n, p, K, q, family, shape, X, y, s, risk, groups, first, one, two, ridge, count, lams, goal, most, b, c,
  * eta, B, C, stats, slopes, near, ordered): shape holds the two parameters of a loss of rows and the floor; risk is 0, or
  * the addresses (sizes, terms, group, tail, owner, event, share, each) of sorted rows; B (count x p K), C (count x q),

@@ -105,4 +105,12 @@ int64_t fewer_ordered_top(const Ordered *o, int64_t m, double *level);
 double fewer_quadratic_distance(const Quadratic *t);
 void fewer_quadratic_solve(Quadratic *t, double tol);
 int fewer_cholesky_solve(double *M, double *x, int64_t m);
+/* The next `count` numbers of a workspace. */
+static inline double *take(double **next, int64_t count)
+{
+    double *at = *next;
+    *next += count;
+    return at;
+}
+
 #endif

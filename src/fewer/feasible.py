@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from fewer.adapt.layers import select_layers
 from fewer.input_recipe import budget_of
 from fewer.method import FewerError, find
 from fewer.recipe import Recipe
@@ -55,8 +56,6 @@ def take(entries: Sequence[E], recipe: Recipe) -> tuple[list[E], dict[str, str]]
     Raises:
         FewerError: a filter that matches nothing, or no layer is left.
     """
-    from fewer.adapt.layers import select_layers
-
     named = select_layers(entries, only=recipe.only, skip=recipe.skip)
     chosen = [entry for entry in named if entry.tied not in {other.name for other in named}]
     if not chosen:

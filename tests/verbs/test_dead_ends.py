@@ -74,6 +74,23 @@ def test_a_named_tower_is_refused_with_a_glob():
         fewer.prune(gemma(), zoo.sample("llama"), score="wanda", only=["*vision*.k_proj"])
 
 
+@pytest.mark.parametrize(
+    ("made", "given", "message"),
+    [
+        (lambda: zoo.make("llama"), {"unit": "input"}, r"unit 'input' needs .* 0\.0 GB are free$"),
+        (lambda: zoo.make("bert"), {"score": "wanda"}, r"of kind 'encoder' needs .* 0\.0 GB are free$"),
+        (lambda: zoo.make("llama"), {"score": "wanda", "budget": "global"}, r"free; a sequential run with budget 'uni"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_told_what_streams_where_something_does(
+    made, given, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fewer.verbs._memory._free_memory", lambda: 0.0)
+    made().save_pretrained(tmp_path / "dense")
+    with pytest.raises(FewerError, match=message):
+        fewer.prune(tmp_path / "dense", zoo.sample("llama"), out=tmp_path / "out", **given)
+
+
 class Apart(nn.Module):
     """Its layer is read, never called."""
 

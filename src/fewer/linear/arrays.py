@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fewer.arguments import Range, shown
 from fewer.method import FewerError
 
-__all__ = ["GRID", "Grid", "Ratio", "factors_of", "labels_of", "numbers_of", "plain"]
+__all__ = ["GRID", "Grid", "Ratio", "factors_of", "labels_of", "numbers_of", "plain", "refuse_masked"]
 
 Vector = NDArray[np.float64]
 #: Most penalties on a grid.
@@ -36,10 +36,7 @@ def plain(value: Any, name: str) -> NDArray[Any]:
     """
     if hasattr(value, "tocsc"):
         raise FewerError(f"{name} is sparse; give a dense array")
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise FewerError(
-            f"{name} has {int(np.ma.getmaskarray(value).sum())} masked value(s), which would count; fill them"
-        )
+    refuse_masked(value, name)
     try:
         found = np.asarray(value)
     except ValueError:
@@ -49,6 +46,17 @@ def plain(value: Any, name: str) -> NDArray[Any]:
     if found.dtype.kind not in "biuf":
         raise FewerError(f"{name} {_kind(found)}; give numbers")
     return found
+
+
+def refuse_masked(value: Any, name: str) -> None:
+    """Refuse an array some of whose values are masked.
+
+    Raises:
+        FewerError: it has such values, with their number.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        masked = int(np.ma.getmaskarray(value).sum())
+        raise FewerError(f"{name} has {masked} masked value(s), which would count; fill them")
 
 
 def numbers_of(value: Any, name: str, shape: tuple[int, ...] | None = None) -> Vector:

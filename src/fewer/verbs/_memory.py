@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["check_memory"]
 
 
-def check_memory(plan: Plan, reason: str) -> None:
+def check_memory(plan: Plan, reason: str, instead: str = "") -> None:
     """Refuse what needs the whole model at once on a machine that cannot hold it.
 
     Args:
         plan: of the run.
         reason: what needs the whole model, as the subject of a sentence.
+        instead: what would stream, where another recipe does.
 
     Raises:
         FewerError: the weights, a copy of them and the evidence take more than is free.
@@ -28,8 +29,8 @@ def check_memory(plan: Plan, reason: str) -> None:
     free = _free_memory()
     if need > free:
         raise FewerError(
-            f"{reason} needs the whole model in memory: about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-            "a sequential run with budget 'uniform' or 'erk' streams block by block"
+            f"{reason} needs the whole model in memory: about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+            + (f"; {instead}" if instead else "")
         )
 
 

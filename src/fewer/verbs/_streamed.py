@@ -10,7 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from fewer import adapt, evidence
+from fewer.adapt.data import batches as from_tensor
 from fewer.adapt.naming import Unstreamable
+from fewer.adapt.stream import Stream
 from fewer.events import Note, Progress, RunDone, RunStarted, StageStarted, emit
 from fewer.maskfile import NAME
 from fewer.plan import Plan, evidence_of, make_plan
@@ -29,9 +34,11 @@ if TYPE_CHECKING:
 
     from fewer.adapt import Layer, Outline
     from fewer.adapt.data import Batches
-    from fewer.adapt.stream import Stream
 
 __all__ = ["run"]
+
+#: What goes through a model block by block.
+_STREAMS = "a sequential run with budget 'uniform' or 'erk' streams block by block"
 
 
 def run(
@@ -44,12 +51,13 @@ def run(
     complement: bool = False,
 ) -> Pruned:
     """Prune the checkpoint at `source` into the directory `out`."""
-    from fewer import adapt
     from fewer.verbs.prune import run as run_in_memory
 
     outline = adapt.outline(source)
     plan = make_plan(outline, recipe)
-    settings, reason = plan.recipe.data, _needs_memory(plan, outline)
+    settings, reason, instead = plan.recipe.data, _needs_memory(plan, outline), ""
+    if not reason:
+        reason, instead = _compares_all(plan), _STREAMS
     if not reason:
         start = time.monotonic()
         text = data if data is not None else (settings.text or None)
@@ -59,9 +67,9 @@ def run(
         try:
             return _stream(source, plan, data, Path(out), start, progress, complement)
         except Unstreamable as error:
-            reason = str(error)
+            reason, instead = str(error), ""
             emit(progress, Note(f"{reason}: opened in memory"))
-    check_memory(plan, reason)
+    check_memory(plan, reason, instead)
     opened = adapt.open(source)
     adapt.checkpoint.rehearse(opened, Path(out))
     result = run_in_memory(
@@ -71,8 +79,7 @@ def run(
 
 
 def _needs_memory(plan: Plan, outline: Outline) -> str:
-    """Why a run cannot be streamed, or an empty string."""
-    recipe = plan.recipe
+    """Why no run of this model and these layers can be streamed, or an empty string."""
     if outline.kind != "causal-lm" or not outline.blocks:
         return f"a model of kind '{outline.kind}'"
     names = {row.name for row in plan.rows}
@@ -82,6 +89,12 @@ def _needs_memory(plan: Plan, outline: Outline) -> str:
     shared = next((x.name for x in outline.candidates if len(x.blocks) > 1 and x.name in names), None)
     if shared is not None:
         return f"layer '{shared}', whose weight several blocks share,"
+    return ""
+
+
+def _compares_all(plan: Plan) -> str:
+    """What in the recipe asks for all layers at once, or an empty string."""
+    recipe = plan.recipe
     if recipe.steps > 1:
         return f"steps = {recipe.steps}"
     if recipe.order == "at-once":
@@ -120,11 +133,6 @@ def _stream(
     progress: Progress | None,
     complement: bool,
 ) -> Pruned:
-    import torch
-
-    from fewer import evidence
-    from fewer.adapt.data import batches as from_tensor
-    from fewer.adapt.stream import Stream
 
     names = plan.evidence if batches is not None else ()
     # Blocks are gone through in any case; without evidence to measure, two tokens are enough for that.

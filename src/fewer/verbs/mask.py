@@ -6,10 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewer import maskfile
 from fewer.adapt.reserve import reserved
 from fewer.arguments import checked
+from fewer.maskfile.file import check_pattern
 from fewer.method import FewerError
 from fewer.verbs._given import copy_of, opened_of, source_of, writable
+from fewer.verbs.pruned import Pruned, lost
+from fewer.verbs.reopen import reopen
 
 if TYPE_CHECKING:
     from fewer.adapt import Opened
@@ -34,10 +38,6 @@ def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = F
     Raises:
         FewerError: the result was not made of this dense model, or its zeros break the pattern that it was pruned to.
     """
-    from fewer.maskfile.file import check_pattern
-    from fewer.verbs.pruned import Pruned, lost
-    from fewer.verbs.reopen import reopen
-
     result = reopen(pruned) if isinstance(pruned, str | Path) else pruned
     if not isinstance(result, Pruned):
         raise FewerError(f"save_mask takes a result of fewer.prune or its directory, not a {type(pruned).__name__}")
@@ -58,8 +58,6 @@ def save_mask(pruned: Any, dense: Any, path: str | Path, *, complement: bool = F
 @checked
 def read_mask(path: str | Path) -> MaskFile:
     """A mask file, or the one in a directory that `prune` wrote."""
-    from fewer import maskfile
-
     return maskfile.read(path)
 
 
@@ -72,8 +70,6 @@ def show_mask(path: str | Path) -> dict[str, Any]:
 @checked
 def diff_masks(first: str | Path, second: str | Path) -> dict[str, Difference]:
     """What two mask files of one model have in common, layer by layer."""
-    from fewer import maskfile
-
     return maskfile.diff(read_mask(first), read_mask(second))
 
 
@@ -90,8 +86,6 @@ def combine_masks(first: str | Path, second: str | Path, how: str, path: str | P
     Raises:
         FewerError: masks of different models, or another word for `how`.
     """
-    from fewer import maskfile
-
     known = {"intersect": maskfile.intersect, "union": maskfile.union}
     if how not in known:
         raise FewerError(f"masks are combined by intersect or union, not by '{how}'")
@@ -115,8 +109,6 @@ def apply_mask(dense: Any, path: str | Path, out: str | Path | None = None) -> O
     Raises:
         FewerError: another model's mask.
     """
-    from fewer import maskfile
-
     with reserved(out, source_of(dense)), writable():
         mask = read_mask(path)
         target = _copy(dense)
@@ -140,8 +132,6 @@ def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, d
     Raises:
         FewerError: no complement and no dense model, or another model's mask.
     """
-    from fewer import maskfile
-
     with reserved(out, source_of(pruned), None if dense is None else source_of(dense)), writable():
         mask = read_mask(path)
         target = _copy(pruned)
@@ -150,14 +140,11 @@ def undo_mask(pruned: Any, path: str | Path, out: str | Path | None = None, *, d
 
 
 def _copy(model: Any) -> Opened:
-
     opened = opened_of(model)
     return opened if isinstance(model, str | Path) else copy_of(opened)
 
 
 def _written(opened: Opened, out: str | Path | None, kind: str, mask: MaskFile | None = None) -> Opened:
-    from fewer import maskfile
-
     if out is not None:
         from fewer.adapt import checkpoint
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fewer.adapt.headers import check_unpacked, model_path
 from fewer.adapt.reserve import reserved
 from fewer.arguments import checked
 from fewer.verbs._given import module_of, source_of
@@ -56,7 +57,6 @@ def pack(
         True
     """
     from fewer import runtime
-    from fewer.adapt.headers import check_unpacked, model_path
     from fewer.runtime.inputs import shared_copy
 
     if isinstance(model, str | Path):

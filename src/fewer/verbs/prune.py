@@ -226,7 +226,7 @@ def plan_for(model: Any, recipe: Recipe | None = None) -> Plan:
     check_options(made)
     from fewer import adapt
 
-    source = adapt.outline(model) if isinstance(model, str | Path) else _opened(model)
+    source = adapt.outline(model) if isinstance(model, str | Path) else opened_of(model)
     return make_plan(source, made)
 
 
@@ -262,7 +262,7 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
         seed=seed,
     )
 
-    opened = copy_of(_opened(model))
+    opened = copy_of(opened_of(model))
     start = time.monotonic()
     rows = {row.name: row for row in like.plan.rows}
     done = {row.name: row for row in like.layers}
@@ -278,7 +278,6 @@ def random_like(model: Any, like: Pruned, *, seed: int = 0) -> Pruned:
 def _run_in_memory(
     opened: Opened, data: Any, recipe: Recipe, reference: Any, *, fresh: bool, progress: Progress | None
 ) -> Pruned:
-
     start = time.monotonic()
     made = make_plan(opened, recipe)
     settings = made.recipe.data
@@ -326,11 +325,6 @@ def result_of(
         calibration_hash=calibration_hash,
         model_hash=model_hash,
     )
-
-
-def _opened(model: Any) -> Opened:
-
-    return opened_of(model)
 
 
 def _second(reference: Any, samples: int, length: int, seed: int, text_field: str) -> DataSettings:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewer.arguments import shown
-from fewer.linear.arrays import GRID
+from fewer.linear.arrays import GRID, refuse_masked
 from fewer.linear.losses import Loss
 from fewer.method import FewerError, nearest
 
@@ -158,10 +158,7 @@ def faults_in(name: str, value: Any) -> Iterator[None]:
 
 def _refuse_silent(name: str, value: Any) -> None:
     """What would become numbers without a word."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise FewerError(
-            f"{name} has {int(np.ma.getmaskarray(value).sum())} masked value(s), which would count; fill them"
-        )
+    refuse_masked(value, name)
     kinds = getattr(value, "dtypes", getattr(getattr(value, "schema", None), "types", getattr(value, "dtype", "")))
     names = _columns(value)
     for at, kind in enumerate(kinds if isinstance(kinds, Iterable) and not isinstance(kinds, str) else [kinds]):
